@@ -1,0 +1,89 @@
+"""Which tasks each call runs, and where its operation stands afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from volflow.flows import attach, detach, volume
+from volflow.models import OperationKind
+from volflow.tasks.base import Step
+
+
+class Phase(NamedTuple):
+    """The part of an operation that one call runs.
+
+    :ivar opens: the operation begins with it, so that its failure ends the operation.
+    :ivar settles: the operation ends with it; else it waits for its caller's next call.
+    """
+
+    name: str
+    kind: OperationKind
+    tasks: tuple[str, ...]
+    opens: bool
+    settles: bool
+
+
+class Undo(NamedTuple):
+    """A call that undoes phases of an operation.
+
+    :ivar phases: whose flows it undoes; None: all, which settles the operation.
+    """
+
+    name: str
+    phases: tuple[str, ...] | None
+
+
+_STEPS: dict[OperationKind, Callable[[], list[Step]]] = {
+    OperationKind.ATTACH: attach.attach_steps,
+    OperationKind.DETACH: detach.detach_steps,
+    OperationKind.CREATE: volume.create_steps,
+    OperationKind.DELETE: volume.delete_steps,
+}
+
+
+def steps(kind: OperationKind, names: Sequence[str]) -> list[Step]:
+    """The tasks of these names, in the order of the flow."""
+    found = [step for step in _STEPS[kind]() if step.name in names]
+    if len(found) != len(names):
+        missing = sorted(set(names) - {step.name for step in found})
+        raise LookupError(f"the {kind} flow has no task {', '.join(missing)}")
+    return found
+
+
+def _one_shot(name: str, kind: OperationKind) -> Phase:
+    tasks = tuple(step.name for step in _STEPS[kind]())
+    return Phase(name, kind, tasks, opens=True, settles=True)
+
+
+def _parts(kind: OperationKind, parts: dict[str, tuple[str, ...]]) -> list[Phase]:
+    first, *_, last = parts
+    return [
+        Phase(name, kind, tasks, opens=name == first, settles=name == last)
+        for name, tasks in parts.items()
+    ]
+
+
+PHASES: dict[str, Phase] = {
+    phase.name: phase
+    for phase in (
+        *_parts(OperationKind.ATTACH, attach.PHASES),
+        *_parts(OperationKind.DETACH, detach.PHASES),
+        _one_shot("attach_volume", OperationKind.ATTACH),
+        _one_shot("detach_volume", OperationKind.DETACH),
+        _one_shot("create_volume", OperationKind.CREATE),
+        _one_shot("delete_volume", OperationKind.DELETE),
+    )
+}
+
+UNDOS: dict[str, Undo] = {
+    undo.name: undo
+    for undo in (
+        Undo("unreserve_volume", None),
+        Undo("roll_detaching", None),
+        Undo("cancel_operation", None),
+        Undo("expire", None),
+        Undo("undo_initialize_connection", ("initialize_connection",)),
+    )
+}
+"""``undo_initialize_connection`` is what terminate_connection does to an attaching volume."""

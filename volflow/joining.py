@@ -1,0 +1,149 @@
+"""Waiting for runs of others, and taking over those whose owner is dead."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from volflow.exceptions import (
+    Fenced,
+    InvalidVolume,
+    OperationConflict,
+    OperationNotFound,
+    RollbackIncomplete,
+    from_record,
+)
+from volflow.models import OperationKind, OperationState
+from volflow.persistence import operations
+from volflow.persistence.operations import StoredOperation
+from volflow.persistence.work import Stale
+from volflow.runner import AlreadyRunning, Runner
+
+T = TypeVar("T")
+
+PAUSE_SECONDS = 0.005
+PAUSE_SECONDS_MAX = 0.25
+REPEATS = 100
+
+
+class Joiner:
+    """How a call meets other runs of its volume or of its operation."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def find(self, operation_id: str) -> StoredOperation | None:
+        """The operation, or None."""
+        with self._runner.database.read() as connection:
+            return operations.get(connection, operation_id)
+
+    def get(self, operation_id: str) -> StoredOperation:
+        """The operation.
+
+        :raises OperationNotFound: there is none.
+        """
+        found = self.find(operation_id)
+        if found is None:
+            raise OperationNotFound(f"there is no operation {operation_id}")
+        return found
+
+    def is_dead(self, stored: StoredOperation) -> bool:
+        """True where a running operation has nobody who runs it."""
+        owner = stored.record.owner
+        return stored.lease_expired or (
+            owner is not None and self._runner.leases.is_dead(owner, stored.id)
+        )
+
+    def join(self, stored: StoredOperation, until: float | None = None) -> StoredOperation:
+        """Wait until the operation rests; go on with it where its owner died.
+
+        :param until: on the monotonic clock; None waits as long as it takes.
+        :raises TimeoutError: it did not rest in time.
+        """
+        pause = PAUSE_SECONDS
+        while stored.running or stored.record.state is OperationState.QUEUED:
+            if until is not None and time.monotonic() >= until:
+                raise TimeoutError(f"operation {stored.id} is still {stored.record.state}")
+            if not (self._may_resume(stored) and self._resume(stored)):
+                time.sleep(pause)
+                pause = min(pause * 2, PAUSE_SECONDS_MAX)
+            stored = self.get(stored.id)
+        return stored
+
+    def repeat(self, attempt: Callable[[], T]) -> T:
+        """Call until what the attempt read was still so when it wrote.
+
+        :raises InvalidVolume: the volume changes all the time.
+        """
+        for turn in range(REPEATS):
+            try:
+                return attempt()
+            except (Stale, AlreadyRunning):
+                time.sleep(random.uniform(0, min(0.001 * 2**turn, PAUSE_SECONDS_MAX)))
+        raise InvalidVolume("the volume is changed by others all the time; try again")
+
+    def same(
+        self,
+        stored: StoredOperation,
+        kind: OperationKind,
+        volume_id: str,
+        arguments: dict[str, Any],
+    ) -> StoredOperation:
+        """Answer a repeated operation id: wait for its end, or for its caller's turn.
+
+        :raises OperationConflict: the id was used with other arguments.
+        :raises VolflowError: the error with which it was rolled back.
+        """
+        record, given = stored.record, stored.arguments
+        if (
+            record.kind is not kind
+            or record.volume_id != volume_id
+            or any(given.get(k) != v for k, v in arguments.items() if k in _IDENTITY)
+        ):
+            raise OperationConflict(
+                f"operation {stored.id} exists already, with other arguments"
+            )
+        found = self.join(stored).record
+        if found.state is OperationState.ROLLED_BACK:
+            if found.error is None:
+                raise InvalidVolume(f"operation {found.id} was rolled back")
+            raise from_record(found.error)
+        if found.state is OperationState.NEEDS_ATTENTION:
+            first = from_record(found.error) if found.error else None
+            raise RollbackIncomplete(
+                f"operation {found.id} is not settled: {'; '.join(found.leftovers)}",
+                first,
+                found.leftovers,
+            )
+        return self.get(found.id)
+
+    def _may_resume(self, stored: StoredOperation) -> bool:
+        return (
+            stored.running
+            and self._runner.serves(stored.record.backend)
+            and self.is_dead(stored)
+        )
+
+    def _resume(self, stored: StoredOperation) -> bool:
+        try:
+            return self._runner.resume(stored, wait_for_lock=True) is not None
+        except (AlreadyRunning, Fenced, Stale):
+            return False
+
+
+_IDENTITY = frozenset(
+    {
+        "call",
+        "connector",
+        "instance_uuid",
+        "host_name",
+        "mountpoint",
+        "mode",
+        "wanted",
+        "force",
+        "volume",
+    }
+)
+"""Arguments that make two calls with one operation id the same; the rest is our own notes."""

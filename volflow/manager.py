@@ -1,0 +1,464 @@
+"""The public interface: volumes, the six calls, the one-shots, queries and recovery."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from oslo_context.context import RequestContext
+
+from volflow import arguments as check
+from volflow.calls import Calls
+from volflow.exceptions import InvalidInput
+from volflow.inventory import Inventory, checked_volume
+from volflow.joining import Joiner
+from volflow.leases import Leases
+from volflow.models import (
+    Attachment,
+    ConnectionInfo,
+    Connector,
+    Event,
+    Operation,
+    RecoveryReport,
+    Volume,
+)
+from volflow.oneshots import OneShots
+from volflow.opening import open_store
+from volflow.recovery import Recovery
+from volflow.runner import Limits, Runner
+from volflow.settings import load_settings
+
+LOG = logging.getLogger(__name__)
+
+
+class VolumeManager:
+    """Attaches volumes to hosts and detaches them, durably; may be shared by threads.
+
+    :param database: a SQLAlchemy URL. A SQLite file is created and migrated; a server's empty
+        database is, too, and an older one has to be upgraded with ``volflow db upgrade``.
+    :param drivers: backend name -> driver.
+    :param board: where ``submit_attach`` and ``submit_detach`` queue. No board is built into
+        this release: None is the only value.
+    :param lease_seconds: how long a run owns an operation without a sign of life.
+    :param reservation_deadline_seconds: how long an operation waits for its caller's next
+        call; None: for ever.
+    :param key_file: Fernet keys, one a line. For SQLite it is made beside the database.
+    :param driver_call_seconds: the limit of one driver call.
+    :param recover: run recovery at start and in a thread; else only :meth:`recover` does.
+    :param lock_directory: locks and owner files of this host, shared by all its processes that
+        use the database; by default beside the key file.
+    :raises DatabaseError: the database, or its key file, cannot be used.
+    :raises InvalidInput: an argument is wrong.
+    :raises DriverError: a driver cannot work as it is configured.
+    """
+
+    def __init__(
+        self,
+        database: str,
+        drivers: Mapping[str, Any],
+        board: str | None = None,
+        lease_seconds: float = 60,
+        reservation_deadline_seconds: float | None = 900,
+        key_file: str | Path | None = None,
+        driver_call_seconds: float = 300,
+        recover: bool = True,
+        lock_directory: str | Path | None = None,
+    ) -> None:
+        if board is not None:
+            raise InvalidInput("this release has no job boards: board has to be None")
+        limits = _limits(lease_seconds, reservation_deadline_seconds, driver_call_seconds)
+        self._drivers = _checked_drivers(drivers)
+        store = open_store(database, key_file, lock_directory, limits.lease)
+        self.database = store.database
+        self.leases = Leases(store.database, store.locks, limits.lease, limits.driver_call)
+        self._closed = False
+        try:
+            self._set_up_drivers()
+            runner = Runner(
+                store.database, store.cipher, self._drivers, self.leases, store.locks, limits
+            )
+            joiner = Joiner(runner)
+            self._calls = Calls(runner, joiner)
+            self._one_shots = OneShots(runner, joiner, self._calls)
+            self._inventory = Inventory(runner, joiner, self._calls)
+            self._recovery = Recovery(runner, joiner, limits.lease)
+            if recover:
+                self._recovery.run()
+                self._recovery.start()
+        except BaseException:
+            self.leases.close()
+            self.database.close()
+            raise
+
+    @classmethod
+    def from_config(cls, path: str | Path) -> Self:
+        """Open what an oslo.config file describes.
+
+        :raises InvalidInput: the file is missing, or something in it is wrong.
+        """
+        settings = load_settings(Path(path))
+        return cls(drivers=settings.make_drivers(), **settings.arguments)
+
+    def close(self) -> None:
+        """Stop the threads and close the database; a run that goes on is waited for."""
+        if self._closed:
+            return
+        self._closed = True
+        self._recovery.close()
+        self.leases.close()
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Volumes
+
+    def create_volume(
+        self,
+        context: RequestContext,
+        size_gib: int,
+        backend: str,
+        name: str | None = None,
+        multiattach: bool = False,
+        readonly: bool = False,
+        qos_specs: dict[str, Any] | None = None,
+        encryption_key_id: str | None = None,
+        volume_id: str | None = None,
+    ) -> Volume:
+        """Make a volume of ``size_gib`` GiB.
+
+        :param volume_id: a UUID of the caller's: with the same one the call returns the same
+            volume after a lost reply.
+        :raises InvalidInput: an argument is wrong.
+        :raises BackendNotFound: no driver of this process serves the backend.
+        :raises OperationConflict: the id was used with other arguments.
+        :raises DriverError: the backend refused; nothing is left.
+        """
+        wanted = checked_volume(
+            size_gib, backend, name, multiattach, readonly, qos_specs, encryption_key_id
+        )
+        key = check.optional_uuid("volume_id", volume_id)
+        return self._inventory.create_volume(context, key, wanted)
+
+    def get_volume(self, context: RequestContext, volume_id: str) -> Volume:
+        """The volume.
+
+        :raises VolumeNotFound: there is none, or it was deleted.
+        """
+        return self._inventory.get_volume(_volume_id(volume_id))
+
+    def list_volumes(
+        self,
+        context: RequestContext,
+        status: str | None = None,
+        backend: str | None = None,
+        limit: int | None = None,
+        marker: str | None = None,
+    ) -> list[Volume]:
+        """Volumes, oldest first; ``marker`` is the last id of the page before."""
+        after = check.optional_uuid("marker", marker)
+        wanted = check.text("backend", backend)
+        return self._inventory.list_volumes(status, wanted, check.limit(limit), after)
+
+    def delete_volume(self, context: RequestContext, volume_id: str) -> None:
+        """Delete a volume that is available or in error, and has no attachment.
+
+        :raises InvalidVolume: its state forbids it.
+        :raises DriverError: the backend refused; the volume is in ``error``, delete it again.
+        """
+        self._inventory.delete_volume(context, _volume_id(volume_id))
+
+    def list_attachments(
+        self, context: RequestContext, volume_id: str | None = None, live: bool = True
+    ) -> list[Attachment]:
+        """Attachments, oldest first; with ``live=False`` also the detached ones."""
+        wanted = check.optional_uuid("volume_id", volume_id)
+        return self._inventory.list_attachments(wanted, check.flag("live", live))
+
+    def get_attachment(self, context: RequestContext, attachment_id: str) -> Attachment:
+        """The attachment, also a detached one.
+
+        :raises AttachmentNotFound: there is none.
+        """
+        return self._inventory.get_attachment(check.uuid_of("attachment_id", attachment_id))
+
+    def set_maintenance(self, context: RequestContext, volume_id: str, on: bool) -> Volume:
+        """Take an available volume out of use, or back.
+
+        :raises InvalidVolume: it is neither available nor in maintenance.
+        """
+        return self._inventory.set_maintenance(_volume_id(volume_id), check.flag("on", on))
+
+    # The six calls, and their two inverses
+
+    def reserve_volume(
+        self, context: RequestContext, volume_id: str, operation_id: str | None = None
+    ) -> Volume:
+        """Reserve a volume for one initiator: available -> attaching.
+
+        :param operation_id: a UUID of the caller's: the same one gets the same answer.
+        :raises InvalidVolume: the volume is not available (multiattach: nor in-use).
+        """
+        key = check.optional_uuid("operation_id", operation_id)
+        return self._calls.reserve_volume(context, _volume_id(volume_id), key)
+
+    def initialize_connection(
+        self, context: RequestContext, volume_id: str, connector: Connector
+    ) -> ConnectionInfo:
+        """Export the volume, let the initiator in, and say how to reach it.
+
+        :returns: ``{"driver_volume_type": "iscsi", "data": {...}}``.
+        :raises InvalidConnector: the connector lacks what the driver needs.
+        :raises InvalidVolume: there is no reservation, or it serves another initiator.
+        :raises DriverError: the backend refused; the volume keeps its reservation.
+        """
+        return self._calls.initialize_connection(context, _volume_id(volume_id), connector)
+
+    def attach(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        instance_uuid: str | None,
+        host_name: str | None,
+        mountpoint: str | None,
+        mode: str = "rw",
+    ) -> Attachment:
+        """Make the attachment count: attaching -> in-use.
+
+        :raises InvalidVolumeAttachMode: ``rw`` on a readonly volume.
+        :raises InvalidVolume: there is no connection yet.
+        """
+        return self._calls.attach(
+            context, _volume_id(volume_id), instance_uuid, host_name, mountpoint, mode
+        )
+
+    def unreserve_volume(self, context: RequestContext, volume_id: str) -> Volume:
+        """Undo everything since reserve_volume, export and ACL included.
+
+        :raises InvalidVolume: the volume is not attaching.
+        :raises ConnectionInUse: the initiator is logged in; undone as soon as it is not.
+        """
+        return self._calls.unreserve_volume(context, _volume_id(volume_id))
+
+    def begin_detaching(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        attachment_id: str | None = None,
+        operation_id: str | None = None,
+    ) -> Volume:
+        """Take a volume for a detach: in-use -> detaching.
+
+        :param attachment_id: which attachment; needed where there are several.
+        :param operation_id: a UUID of the caller's: the same one gets the same answer.
+        :raises InvalidVolume: the volume is not in-use, or has several attachments.
+        """
+        attachment = check.optional_uuid("attachment_id", attachment_id)
+        key = check.optional_uuid("operation_id", operation_id)
+        return self._calls.begin_detaching(context, _volume_id(volume_id), attachment, key)
+
+    def terminate_connection(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        connector: Connector | None,
+        force: bool = False,
+    ) -> None:
+        """Take the initiator's access away; on an attaching volume, undo the connection.
+
+        :param connector: the attachment's own, or None for it.
+        :param force: go on over a backend that refuses.
+        :raises InvalidVolume: no detach has begun, or the connector is another one's.
+        :raises DriverError: the backend refused; the access is as it was.
+        """
+        self._calls.terminate_connection(context, _volume_id(volume_id), connector, force)
+
+    def detach(
+        self, context: RequestContext, volume_id: str, attachment_id: str | None = None
+    ) -> Volume:
+        """Do what of the detach is still to do: detaching -> available, or in-use.
+
+        :raises InvalidVolume: no detach has begun.
+        :raises DriverError: the backend refused; this step is undone.
+        """
+        attachment = check.optional_uuid("attachment_id", attachment_id)
+        return self._calls.detach(context, _volume_id(volume_id), attachment)
+
+    def roll_detaching(self, context: RequestContext, volume_id: str) -> Volume:
+        """Undo everything since begin_detaching; the connection works again.
+
+        :raises InvalidVolume: the volume is not detaching.
+        """
+        return self._calls.roll_detaching(context, _volume_id(volume_id))
+
+    # One-shots
+
+    def attach_volume(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        connector: Connector,
+        instance_uuid: str | None = None,
+        host_name: str | None = None,
+        mountpoint: str | None = None,
+        mode: str = "rw",
+        operation_id: str | None = None,
+    ) -> Attachment:
+        """Attach in one call; whatever fails is undone, and the first error is raised.
+
+        :param operation_id: a UUID of the caller's, the key under which the call is done once.
+        :returns: the attachment, with its connection_info.
+        :raises InvalidVolume: the volume's state forbids it.
+        :raises RollbackIncomplete: the backend refuses the undo, too; recovery goes on.
+        :raises OperationConflict: the operation id was used with other arguments.
+        """
+        key = check.optional_uuid("operation_id", operation_id)
+        return self._one_shots.attach_volume(
+            context,
+            _volume_id(volume_id),
+            connector,
+            instance_uuid,
+            host_name,
+            mountpoint,
+            mode,
+            key,
+        )
+
+    def detach_volume(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        attachment_id: str | None = None,
+        force: bool = False,
+        operation_id: str | None = None,
+    ) -> Volume:
+        """Detach in one call; a failure brings the connection back, unless forced.
+
+        :param force: go on over a backend that refuses.
+        :raises RollbackIncomplete: the backend refuses; the volume is ``detaching`` until
+            recovery has cleaned up.
+        """
+        attachment = check.optional_uuid("attachment_id", attachment_id)
+        key = check.optional_uuid("operation_id", operation_id)
+        return self._one_shots.detach_volume(
+            context, _volume_id(volume_id), attachment, check.flag("force", force), key
+        )
+
+    def submit_attach(self, context: RequestContext, volume_id: str, **_: Any) -> Operation:
+        """Queue an attach for a conductor.
+
+        :raises InvalidInput: the manager has no board.
+        """
+        raise InvalidInput("submit_attach needs a manager with a board")
+
+    def submit_detach(self, context: RequestContext, volume_id: str, **_: Any) -> Operation:
+        """Queue a detach for a conductor.
+
+        :raises InvalidInput: the manager has no board.
+        """
+        raise InvalidInput("submit_detach needs a manager with a board")
+
+    def wait(self, operation_id: str, timeout: float | None = None) -> Operation:
+        """Wait until an operation is settled, or needs attention.
+
+        :param timeout: in seconds; None: as long as it takes.
+        :raises TimeoutError: it did not settle in time.
+        """
+        limit = check.seconds("timeout", timeout, optional=True) if timeout != 0 else 0.0
+        return self._one_shots.wait(_operation_id(operation_id), limit)
+
+    def get_operation(self, context: RequestContext, operation_id: str) -> Operation:
+        """The operation.
+
+        :raises OperationNotFound: there is none.
+        """
+        return self._inventory.get_operation(_operation_id(operation_id))
+
+    def list_operations(
+        self,
+        context: RequestContext,
+        state: str | None = None,
+        volume_id: str | None = None,
+        limit: int | None = None,
+        marker: str | None = None,
+    ) -> list[Operation]:
+        """Operations, oldest first; ``marker`` is the last id of the page before."""
+        volume = check.optional_uuid("volume_id", volume_id)
+        after = check.optional_uuid("marker", marker)
+        return self._inventory.list_operations(state, volume, check.limit(limit), after)
+
+    def operation_timeline(self, context: RequestContext, operation_id: str) -> list[Event]:
+        """What happened in an operation, in order; times are the database's."""
+        return self._inventory.timeline(_operation_id(operation_id))
+
+    def cancel_operation(self, context: RequestContext, operation_id: str) -> Operation:
+        """Roll back what is not settled; a running operation at its next barrier.
+
+        :raises InvalidInput: a forced detach, or a deletion, only goes forward.
+        """
+        return self._one_shots.cancel_operation(context, _operation_id(operation_id))
+
+    def recover(self) -> RecoveryReport:
+        """Bring on what is due, without waiting for backoff or locks; leave live leases alone."""
+        return self._recovery.run(all_due=True)
+
+    def _set_up_drivers(self) -> None:
+        context = RequestContext(overwrite=False)
+        for driver in self._drivers.values():
+            driver.do_setup(context)
+            driver.check_for_setup_error()
+
+
+def _volume_id(value: Any) -> str:
+    return check.uuid_of("volume_id", value)
+
+
+def _operation_id(value: Any) -> str:
+    return check.uuid_of("operation_id", value)
+
+
+def _limits(lease: Any, deadline: Any, driver_call: Any) -> Limits:
+    return Limits(
+        check.seconds("lease_seconds", lease) or 0.0,
+        check.seconds("reservation_deadline_seconds", deadline, optional=True),
+        check.seconds("driver_call_seconds", driver_call) or 0.0,
+    )
+
+
+def _checked_drivers(drivers: Any) -> dict[str, Any]:
+    if not isinstance(drivers, Mapping):
+        raise InvalidInput("drivers has to map backend names to drivers")
+    for name, driver in drivers.items():
+        check.text("a backend's name", name, optional=False)
+        missing = [m for m in _DRIVER_METHODS if not callable(getattr(driver, m, None))]
+        if missing:
+            raise InvalidInput(f"the driver of backend {name!r} has no {', '.join(missing)}")
+    return dict(drivers)
+
+
+_DRIVER_METHODS = (
+    "do_setup",
+    "check_for_setup_error",
+    "create_volume",
+    "delete_volume",
+    "validate_connector",
+    "create_export",
+    "ensure_export",
+    "remove_export",
+    "initialize_connection",
+    "terminate_connection",
+    "attach_volume",
+    "detach_volume",
+    "list_exports",
+)

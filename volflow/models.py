@@ -1,0 +1,228 @@
+"""The records that callers see, and the one function that derives a volume's status.
+
+All records are frozen; times are timezone-aware UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from volflow.exceptions import ErrorRecord
+
+JSON = Any
+Connector = dict[str, Any]
+ConnectionInfo = dict[str, Any]
+
+
+class VolumeStatus(StrEnum):
+    """What a volume is doing, in Cinder's spelling."""
+
+    AVAILABLE = "available"
+    ATTACHING = "attaching"
+    IN_USE = "in-use"
+    DETACHING = "detaching"
+    MAINTENANCE = "maintenance"
+    CREATING = "creating"
+    DELETING = "deleting"
+    ERROR = "error"
+
+
+TRANSITIONAL = frozenset(
+    {
+        VolumeStatus.ATTACHING,
+        VolumeStatus.DETACHING,
+        VolumeStatus.CREATING,
+        VolumeStatus.DELETING,
+    }
+)
+"""Statuses that only a volume with an ``operation_id`` may have."""
+
+
+class AttachStatus(StrEnum):
+    """Where an attachment stands; a volume shows the furthest of its attachments."""
+
+    DETACHED = "detached"
+    RESERVED = "reserved"
+    ATTACHING = "attaching"
+    ATTACHED = "attached"
+    DETACHING = "detaching"
+
+
+class OperationKind(StrEnum):
+    """What an operation does to its volume."""
+
+    ATTACH = "attach"
+    DETACH = "detach"
+    CREATE = "create"
+    DELETE = "delete"
+    REPAIR = "repair"
+
+
+class OperationState(StrEnum):
+    """Where an operation stands; the last three are where :meth:`VolumeManager.wait` returns."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    REVERTING = "reverting"
+    SUCCEEDED = "succeeded"
+    ROLLED_BACK = "rolled_back"
+    NEEDS_ATTENTION = "needs_attention"
+
+
+SETTLED = frozenset({OperationState.SUCCEEDED, OperationState.ROLLED_BACK})
+"""States that no run ever leaves again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A block-storage volume; sizes are in GiB."""
+
+    id: str
+    name: str | None
+    size_gib: int
+    backend: str
+    status: VolumeStatus
+    attach_status: AttachStatus
+    multiattach: bool
+    readonly: bool
+    provider_location: str | None
+    encryption_key_id: str | None
+    qos_specs: JSON
+    operation_id: str | None
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DriverVolume(Volume):
+    """What a driver is given: a Volume and its credentials, by attribute and by key."""
+
+    provider_auth: str | None = field(default=None, repr=False)
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.keys():
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the field, or ``default`` where there is none of this name."""
+        return getattr(self, key) if key in self.keys() else default
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of all fields."""
+        return _DRIVER_VOLUME_FIELDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+
+_DRIVER_VOLUME_FIELDS = tuple(f.name for f in fields(DriverVolume))
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One host's (or instance's) use of a volume; a detached one is kept as history."""
+
+    id: str
+    volume_id: str
+    instance_uuid: str | None
+    attached_host: str | None
+    mountpoint: str | None
+    attach_mode: str | None
+    attach_status: AttachStatus
+    connector: Connector | None
+    connection_info: ConnectionInfo | None = field(repr=False)
+    attached_at: datetime | None
+    detached_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One attach, detach, create, delete or repair, from its first call to its last."""
+
+    id: str
+    kind: OperationKind
+    state: OperationState
+    phase: str
+    volume_id: str
+    attachment_id: str | None
+    backend: str
+    request_id: str | None
+    error: ErrorRecord | None
+    epoch: int
+    owner: str | None
+    lease_expires_at: datetime | None
+    deadline: datetime | None
+    created_at: datetime | None
+    finished_at: datetime | None
+    leftovers: tuple[str, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """True once no run will ever change this operation again."""
+        return self.state in SETTLED
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of an operation's timeline."""
+
+    operation_id: str
+    at: datetime
+    epoch: int
+    step: str
+    what: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What one run of recovery did; every field is a tuple of operation ids."""
+
+    resumed: tuple[str, ...] = ()
+    rolled_back: tuple[str, ...] = ()
+    cleaned: tuple[str, ...] = ()
+    reposted: tuple[str, ...] = ()
+    needs_attention: tuple[str, ...] = ()
+
+
+class DerivedStatus(NamedTuple):
+    """A volume's pair of statuses."""
+
+    status: VolumeStatus
+    attach_status: AttachStatus
+
+
+def derive_status(attachments: Iterable[AttachStatus]) -> DerivedStatus:
+    """Derive a volume's status from the statuses of its attachments.
+
+    An attachment that moves decides the status, since one operation at a time owns the
+    volume; one that is attached decides the attach status.
+
+    >>> derive_status([AttachStatus.ATTACHED, AttachStatus.RESERVED])
+    DerivedStatus(status=<VolumeStatus.ATTACHING: 'attaching'>, \
+attach_status=<AttachStatus.ATTACHED: 'attached'>)
+    """
+    found = set(attachments) - {AttachStatus.DETACHED}
+    if not found:
+        return DerivedStatus(VolumeStatus.AVAILABLE, AttachStatus.DETACHED)
+    if found & {AttachStatus.RESERVED, AttachStatus.ATTACHING}:
+        status = VolumeStatus.ATTACHING
+    elif AttachStatus.DETACHING in found:
+        status = VolumeStatus.DETACHING
+    else:
+        status = VolumeStatus.IN_USE
+    for candidate in (
+        AttachStatus.ATTACHED,
+        AttachStatus.ATTACHING,
+        AttachStatus.DETACHING,
+        AttachStatus.RESERVED,
+    ):
+        if candidate in found:
+            return DerivedStatus(status, candidate)
+    raise AssertionError(found)

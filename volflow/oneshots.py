@@ -1,0 +1,163 @@
+"""Attach and detach as one call, and what callers do with an operation afterwards."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from oslo_context.context import RequestContext
+
+from volflow import arguments as check
+from volflow.calls import Calls, attach_arguments, new_operation, require_mode
+from volflow.exceptions import AttachmentNotFound, InvalidInput, InvalidVolume
+from volflow.flows.phases import PHASES, UNDOS
+from volflow.joining import Joiner
+from volflow.models import Attachment, Operation, OperationKind, OperationState, Volume
+from volflow.persistence import operations
+from volflow.persistence.operations import StoredOperation
+from volflow.persistence.volumes import public
+from volflow.persistence.work import new_id
+from volflow.runner import Runner, raise_outcome
+
+_RESTS = (
+    OperationState.SUCCEEDED,
+    OperationState.ROLLED_BACK,
+    OperationState.NEEDS_ATTENTION,
+)
+POLL_SECONDS = 0.02
+POLL_SECONDS_MAX = 0.5
+
+
+class OneShots:
+    """Whole operations: run here, waited for, cancelled."""
+
+    def __init__(self, runner: Runner, joiner: Joiner, calls: Calls) -> None:
+        self._runner = runner
+        self._joiner = joiner
+        self._calls = calls
+
+    def attach_volume(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        connector: Any,
+        instance_uuid: Any,
+        host_name: Any,
+        mountpoint: Any,
+        mode: Any,
+        operation_id: str | None,
+    ) -> Attachment:
+        given = {
+            "call": "attach_volume",
+            "connector": check.connector(connector),
+            **attach_arguments(instance_uuid, host_name, mountpoint, mode),
+        }
+
+        def attempt() -> Attachment:
+            if operation_id and (stored := self._joiner.find(operation_id)):
+                same = self._joiner.same(stored, OperationKind.ATTACH, volume_id, given)
+                return self._attachment(same.record.attachment_id)
+            snapshot = self._calls.live(volume_id)
+            volume = snapshot.volume.volume
+            self._runner.driver(volume.backend)
+            require_mode(volume, mode)
+            self._calls.require_reservable(snapshot)
+            phase = PHASES["attach_volume"]
+            operation = new_operation(
+                context, operation_id, phase.kind, phase.name, volume, new_id()
+            )
+            run = self._runner.start(context, phase, operation, snapshot, given)
+            raise_outcome(run)
+            return self._attachment(operation.attachment_id)
+
+        return self._joiner.repeat(attempt)
+
+    def detach_volume(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        attachment_id: str | None,
+        force: bool,
+        operation_id: str | None,
+    ) -> Volume:
+        given = {"call": "detach_volume", "wanted": attachment_id, "force": force or None}
+
+        def attempt() -> Volume:
+            if operation_id and (stored := self._joiner.find(operation_id)):
+                self._joiner.same(stored, OperationKind.DETACH, volume_id, given)
+                return public(self._calls.live(volume_id).volume.volume)
+            snapshot = self._calls.live(volume_id)
+            volume = snapshot.volume.volume
+            self._runner.driver(volume.backend)
+            attachment = self._calls.require_detachable(snapshot, attachment_id)
+            phase = PHASES["detach_volume"]
+            operation = new_operation(
+                context, operation_id, phase.kind, phase.name, volume, attachment.id
+            )
+            run = self._runner.start(context, phase, operation, snapshot, given)
+            raise_outcome(run)
+            return public(self._calls.live(volume_id).volume.volume)
+
+        return self._joiner.repeat(attempt)
+
+    def wait(self, operation_id: str, timeout: float | None) -> Operation:
+        """Wait until the operation is settled, or needs attention.
+
+        :raises TimeoutError: it did not settle in time.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        pause = POLL_SECONDS
+        while True:
+            found = self._joiner.get(operation_id).record
+            if found.state in _RESTS:
+                return found
+            left = pause if until is None else min(pause, until - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(f"operation {operation_id} is still {found.state}")
+            time.sleep(left)
+            pause = min(pause * 1.5, POLL_SECONDS_MAX)
+
+    def cancel_operation(self, context: RequestContext, operation_id: str) -> Operation:
+        """Undo what is not settled: now, or at the next barrier of the run that has it."""
+
+        def attempt() -> Operation:
+            stored = self._joiner.get(operation_id)
+            record = stored.record
+            if record.settled or record.state is OperationState.REVERTING:
+                return record
+            if stored.arguments.get("force") and record.kind is OperationKind.DETACH:
+                raise InvalidInput(f"operation {operation_id} is a forced detach: it goes on")
+            if record.kind is OperationKind.DELETE:
+                raise InvalidInput(f"operation {operation_id} deletes its volume: it goes on")
+            if record.state is OperationState.NEEDS_ATTENTION:
+                return record
+            self._cancel(context, stored)
+            return self._joiner.get(operation_id).record
+
+        return self._joiner.repeat(attempt)
+
+    def _cancel(self, context: RequestContext, stored: StoredOperation) -> None:
+        undo = UNDOS["cancel_operation"]
+        reason = InvalidVolume(f"operation {stored.id} was cancelled")
+        if stored.record.state is OperationState.WAITING:
+            snapshot = self._runner.snapshot(stored.record.volume_id, stored.id)
+            run = self._runner.undo(context, undo, snapshot, reason)
+        elif self._joiner.is_dead(stored) and self._runner.serves(stored.record.backend):
+            taken = self._runner.resume(stored, undo, reason, wait_for_lock=True)
+            if taken is None:
+                return
+            run = taken
+        else:
+            with_flag = self._runner.database.write
+            epoch = stored.record.epoch
+            with_flag(lambda c: operations.request_cancel(c, stored.id, epoch))
+            return
+        if run.leftovers:
+            raise_outcome(run)
+
+    def _attachment(self, attachment_id: str | None) -> Attachment:
+        with self._runner.database.read() as connection:
+            found = self._runner.attachments.get(connection, attachment_id or "")
+        if found is None:
+            raise AttachmentNotFound(f"there is no attachment {attachment_id}")
+        return found.attachment

@@ -1,0 +1,65 @@
+"""Attachments as rows: read, listed, decrypted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.engine import Connection
+
+from volflow.models import Attachment, AttachStatus
+from volflow.persistence import schema
+from volflow.persistence.secrets import Cipher
+
+_T = schema.attachments.c
+_BY_ID = select(schema.attachments).where(_T.id == bindparam("id"))
+_LIVE = (
+    select(schema.attachments)
+    .where(_T.volume_id == bindparam("volume_id"), _T.detached_at.is_(None))
+    .order_by(_T.created_at, _T.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttachment:
+    """An attachment with the key of its ACL."""
+
+    attachment: Attachment
+    initiator: str | None
+
+
+class Attachments:
+    """Reads attachments; every change goes through a unit of work."""
+
+    def __init__(self, cipher: Cipher) -> None:
+        self._cipher = cipher
+
+    def get(self, connection: Connection, attachment_id: str) -> StoredAttachment | None:
+        """The attachment, also a detached one."""
+        row = connection.execute(_BY_ID, {"id": attachment_id}).mappings().one_or_none()
+        return None if row is None else self._stored(dict(row))
+
+    def live(self, connection: Connection, volume_id: str) -> list[StoredAttachment]:
+        """The attachments of a volume that are not detached."""
+        rows = connection.execute(_LIVE, {"volume_id": volume_id}).mappings().all()
+        return [self._stored(dict(row)) for row in rows]
+
+    def list(
+        self, connection: Connection, volume_id: str | None = None, live: bool = True
+    ) -> list[Attachment]:
+        """Attachments, oldest first; with ``live=False`` also the detached ones."""
+        query = select(schema.attachments).order_by(_T.created_at, _T.id)
+        if volume_id is not None:
+            query = query.where(_T.volume_id == volume_id)
+        if live:
+            query = query.where(_T.detached_at.is_(None))
+        rows = connection.execute(query).mappings().all()
+        return [self._stored(dict(row)).attachment for row in rows]
+
+    def _stored(self, row: dict[str, Any]) -> StoredAttachment:
+        initiator = row.pop("initiator")
+        del row["created_at"]
+        row["attach_status"] = AttachStatus(row["attach_status"])
+        row["connection_info"] = self._cipher.open(row["connection_info"])
+        return StoredAttachment(Attachment(**row), initiator)

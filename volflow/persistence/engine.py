@@ -1,0 +1,246 @@
+"""The database: one local enginefacade context, reads, and writes that are repeated safely.
+
+Nothing here is global: each :class:`Database` has its own engine. Every write is one function
+of a connection, so that it can be run again after a deadlock, and after a commit whose outcome
+was lost (the caller says how to tell whether it landed).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from oslo_db import exception as db_exc
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from volflow.exceptions import DatabaseError, InvalidInput
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BUSY_SECONDS = 30
+"""How long a SQLite writer waits for another one, and a deadlock or lost server is retried."""
+
+
+class _Again(Exception):
+    """The transaction did not happen and may be tried again."""
+
+
+@enginefacade.transaction_context_provider
+class _Scope:
+    """The context that enginefacade keeps a thread's transaction on."""
+
+
+class Database:
+    """One database of volflow's tables.
+
+    :param url: a SQLAlchemy URL; SQLite needs a file.
+    :param lease_seconds: on PostgreSQL a transaction that sits idle for longer is ended by the
+        server, so that a stopped process holds no row past its lease.
+    :param clock: microseconds since 1970, for SQLite, where this process is the server.
+    :raises InvalidInput: the URL is none, or keeps its data in memory.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        lease_seconds: float = 60,
+        clock: Callable[[], int] | None = None,
+        patience: float = BUSY_SECONDS,
+    ) -> None:
+        self.url = _checked_url(url)
+        self._clock = clock or _wall_clock
+        self._lease_seconds = lease_seconds
+        self._patience = patience
+        self._writing = threading.local()
+        self._scope = _Scope()
+        self._facade = enginefacade.transaction_context()
+        self._facade.configure(
+            connection=self.url.render_as_string(hide_password=False),
+            sqlite_fk=True,
+            max_retries=0,
+            mysql_sql_mode="TRADITIONAL",
+            max_pool_size=20,
+            max_overflow=40,
+            thread_checkin=False,
+        )
+        self._facade.append_on_engine_create(self._prepare_engine)
+        with _translated(self):
+            self.engine: Engine = self._facade.writer.get_engine()
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True where the database is a file that this process serves itself."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None for a server."""
+        return Path(self.url.database or "") if self.is_sqlite else None
+
+    @property
+    def name(self) -> str:
+        """The URL without its password, for messages."""
+        return self.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._facade.dispose_pool()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One snapshot to read from; ended by a rollback.
+
+        :raises DatabaseError: the database cannot be reached or read.
+        """
+        with _translated(self), self._facade.reader.connection.using(self._scope) as connection:
+            yield connection
+
+    def write(
+        self,
+        work: Callable[[Connection], T],
+        landed: Callable[[Connection], bool] | None = None,
+    ) -> T:
+        """Run ``work`` in one transaction, again after a deadlock or a lost connection.
+
+        :param landed: asked on a new connection whether a commit whose outcome was lost did
+            happen; None: such a commit is an error.
+        :raises DatabaseError: it was not written, or nobody can tell.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception_type(_Again),
+            stop=stop_after_delay(self._patience),
+            wait=wait_random_exponential(0.01, max=1),
+            reraise=True,
+        )
+        try:
+            with _translated(self):
+                return retrying(self._write_once, work, landed)
+        except _Again as e:
+            raise DatabaseError(f"{self.name}: {_reason(e.__cause__ or e)}") from e.__cause__
+
+    def _write_once(
+        self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None
+    ) -> T:
+        finished = False
+        try:
+            self._writing.now = True
+            try:
+                with self._facade.writer.connection.using(self._scope) as connection:
+                    result = work(connection)
+                    finished = True
+            finally:
+                self._writing.now = False
+            return result
+        except db_exc.DBDuplicateEntry:
+            raise
+        except (db_exc.DBDeadlock, db_exc.DBConnectionError) as e:
+            if not finished:
+                raise _Again from e
+            cause: Exception = e
+        except (db_exc.DBError, SQLAlchemyError) as e:
+            if not finished:
+                if "database is locked" in str(e):
+                    raise _Again from e
+                raise
+            cause = e
+        if landed is None:
+            raise cause
+        if self._ask(landed):
+            return result
+        raise _Again from cause
+
+    def _ask(self, landed: Callable[[Connection], bool]) -> bool:
+        for attempt in Retrying(
+            retry=retry_if_exception_type(DatabaseError),
+            stop=stop_after_delay(self._patience),
+            wait=wait_random_exponential(0.01, max=1),
+            reraise=True,
+        ):
+            with attempt, self.read() as connection:
+                return landed(connection)
+        raise AssertionError("tenacity reraises")
+
+    def _prepare_engine(self, engine: Engine) -> None:
+        engine.hide_parameters = True
+        if self.is_sqlite:
+            _keep_connections(engine)
+            event.listen(engine, "connect", self._prepare_sqlite)
+            event.listen(engine, "before_cursor_execute", self._begin_immediate, retval=True)
+        elif self.url.get_backend_name() == "postgresql":
+            event.listen(engine, "connect", self._prepare_postgresql)
+
+    def _prepare_sqlite(self, connection: Any, record: Any) -> None:
+        connection.create_function("volflow_now", 0, self._clock)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+
+    def _begin_immediate(
+        self, conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+    ) -> tuple[str, Any]:
+        # oslo.db emits a plain BEGIN itself, before any "begin" listener: a writer that starts
+        # as a reader and upgrades fails at once when another one wrote in between.
+        if statement == "BEGIN" and getattr(self._writing, "now", False):
+            return "BEGIN IMMEDIATE", parameters
+        return statement, parameters
+
+    def _prepare_postgresql(self, connection: Any, record: Any) -> None:
+        limit = max(1000, int(self._lease_seconds * 500))
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {limit}")
+        connection.commit()
+
+
+def _keep_connections(engine: Engine) -> None:
+    # oslo.db gives SQLite files a NullPool: a new connection, with its pragmas and a parse of
+    # the schema, for every transaction. Measured: 2.1 ms a write with it, 0.7 ms without.
+    old: Any = engine.pool
+    engine.pool = QueuePool(
+        old._creator, pool_size=20, max_overflow=40, _dispatch=old.dispatch, dialect=old._dialect
+    )
+
+
+def _wall_clock() -> int:
+    return time.time_ns() // 1000
+
+
+def _checked_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect()
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as e:
+        raise InvalidInput(f"this is no database URL that can be used: {e}") from None
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database in (None, "", ":memory:") or "mode=memory" in str(parsed.database):
+            raise InvalidInput("the database has to outlive the process: name a SQLite file")
+    return parsed
+
+
+@contextmanager
+def _translated(database: Database) -> Iterator[None]:
+    """Turn what oslo.db and SQLAlchemy raise into DatabaseError, without SQL or parameters."""
+    try:
+        yield
+    except db_exc.DBDuplicateEntry:
+        raise
+    except (db_exc.DBError, SQLAlchemyError, db_exc.CantStartEngineError) as e:
+        raise DatabaseError(f"{database.name}: {_reason(e)}") from e
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's own words: ``disk I/O error``, ``attempt to write a readonly database``."""
+    inner = getattr(error, "inner_exception", None) or error
+    original = getattr(inner, "orig", None) or inner
+    return str(original).strip().splitlines()[0] if str(original).strip() else repr(original)
+
+

@@ -1,0 +1,204 @@
+"""The tables, as SQLAlchemy sees them; the migrations are what makes them.
+
+Times are whole microseconds since 1970 by the database server's clock
+(:class:`now`), so that a lease is compared and extended where it is stored.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A point in time: an aware datetime in Python, microseconds since 1970 in the database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if isinstance(value, datetime):
+            return (value - EPOCH) // MICROSECOND
+        return value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+class JsonText(TypeDecorator[Any]):
+    """A JSON document in a text column, the same on every database."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+class now(FunctionElement[int]):  # noqa: N801 - it reads as the SQL function that it is
+    """The database server's clock, in microseconds since 1970."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: Any, **kw: Any) -> str:
+    return "volflow_now()"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: Any, **kw: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+@compiles(now, "mysql", "mariadb")
+def _now_mysql(element: now, compiler: Any, **kw: Any) -> str:
+    return "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)"
+
+
+metadata = MetaData()
+ID = String(36)
+NAME = String(255)
+
+volumes = Table(
+    "volumes",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", NAME),
+    Column("size_gib", Integer, nullable=False),
+    Column("backend", NAME, nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("attach_status", String(32), nullable=False),
+    Column("multiattach", Boolean, nullable=False),
+    Column("readonly", Boolean, nullable=False),
+    Column("provider_location", Text),
+    Column("provider_auth", Text),
+    Column("encryption_key_id", NAME),
+    Column("qos_specs", JsonText),
+    Column("operation_id", ID),
+    Column("revision", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("deleted_at", Instant),
+    Index("ix_volumes_created", "created_at", "id"),
+    Index("ix_volumes_status", "status", "created_at", "id"),
+    Index("ix_volumes_operation", "operation_id"),
+)
+"""``operation_id`` is the owner of a volume that is being changed; ``revision`` rises with every
+change of the row, so that a decision taken on what was read holds when it is written."""
+
+attachments = Table(
+    "attachments",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("volume_id", ID, ForeignKey("volumes.id"), nullable=False),
+    Column("instance_uuid", ID),
+    Column("attached_host", NAME),
+    Column("mountpoint", NAME),
+    Column("attach_mode", String(8)),
+    Column("attach_status", String(32), nullable=False),
+    Column("initiator", NAME),
+    Column("connector", JsonText),
+    Column("connection_info", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("attached_at", Instant),
+    Column("detached_at", Instant),
+    Index("ix_attachments_volume", "volume_id", "detached_at"),
+)
+"""``initiator`` is the key of the ACL, recorded before the ACL is made."""
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("phase", String(32), nullable=False),
+    Column("volume_id", ID, ForeignKey("volumes.id"), nullable=False),
+    Column("attachment_id", ID),
+    Column("backend", NAME, nullable=False),
+    Column("request_id", NAME),
+    Column("arguments", JsonText, nullable=False),
+    Column("error", JsonText),
+    Column("leftovers", JsonText),
+    Column("attempts", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("owner", NAME),
+    Column("lease_expires_at", Instant),
+    Column("lease_length", BigInteger),
+    Column("deadline", Instant),
+    Column("retry_at", Instant),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Index("ix_operations_state", "state", "created_at", "id"),
+    Index("ix_operations_volume", "volume_id", "created_at", "id"),
+    Index("ix_operations_created", "created_at", "id"),
+)
+"""``epoch`` fences runs, ``revision`` counts their commits, so that a commit whose outcome was
+lost is known to have landed or not."""
+
+flows = Table(
+    "flows",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("operation_id", ID, ForeignKey("operations.id"), nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("phase", String(32), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("atoms", JsonText, nullable=False),
+    Index("ix_flows_operation", "operation_id", "seq", unique=True),
+)
+"""One attempt of a phase: the TaskFlow flow detail. ``atoms`` is ``{task: [state, intention]}``;
+results and failures are never stored, so that no secret can be in them."""
+
+events = Table(
+    "events",
+    metadata,
+    Column(
+        "id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    Column("operation_id", ID, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("step", String(32), nullable=False),
+    Column("what", String(32), nullable=False),
+    Column("detail", Text),
+    Index("ix_events_operation", "operation_id", "id"),
+)
+
+secret_keys = Table(
+    "secret_keys",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("created_at", Instant, nullable=False),
+)

@@ -1,0 +1,495 @@
+"""Runs phases of operations: claims them, drives their flows, and says where they stand after.
+
+Everything that changes a volume goes through here, for a caller and for recovery alike: a run
+claims its operation with its first commit (or took it over before), drives one flow forward or
+some flows back, and settles with its last commit.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from oslo_context.context import RequestContext
+
+from volflow.exceptions import (
+    BackendNotFound,
+    ConnectionInUse,
+    InvalidVolume,
+    RollbackIncomplete,
+    VolumeNotFound,
+    from_record,
+)
+from volflow.flows.engine import drive
+from volflow.flows.phases import PHASES, UNDOS, Phase, Undo, steps
+from volflow.leases import Leases
+from volflow.locks import FileLock
+from volflow.models import Operation, OperationKind, OperationState
+from volflow.persistence import flows as flow_rows
+from volflow.persistence import operations
+from volflow.persistence.attachments import Attachments, StoredAttachment
+from volflow.persistence.engine import Database
+from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
+from volflow.persistence.operations import StoredOperation
+from volflow.persistence.secrets import Cipher
+from volflow.persistence.volumes import StoredVolume, Volumes
+from volflow.persistence.work import Cancelled, Claim, FromNow, UnitOfWork
+from volflow.tasks.run import Run
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+RETRY_SECONDS = 1.0
+RETRY_SECONDS_MAX = 300.0
+
+
+class AlreadyRunning(Exception):
+    """This process runs the operation in another thread."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A volume, its live attachments, and the operation that owns it or that was asked for."""
+
+    volume: StoredVolume
+    attachments: list[StoredAttachment]
+    operation: StoredOperation | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Times, in seconds."""
+
+    lease: float
+    deadline: float | None
+    driver_call: float
+
+
+class Runner:
+    """Runs operations in this process."""
+
+    def __init__(
+        self,
+        database: Database,
+        cipher: Cipher,
+        drivers: Mapping[str, Any],
+        leases: Leases,
+        lock_directory: Path,
+        limits: Limits,
+    ) -> None:
+        self.database = database
+        self.cipher = cipher
+        self.leases = leases
+        self.limits = limits
+        self.volumes = Volumes(cipher)
+        self.attachments = Attachments(cipher)
+        self._drivers = drivers
+        self._locks = lock_directory / "volumes"
+        self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def driver(self, backend: str) -> Any:
+        """The driver of a backend.
+
+        :raises BackendNotFound: this process has none.
+        """
+        try:
+            return self._drivers[backend]
+        except KeyError:
+            known = ", ".join(sorted(self._drivers)) or "none"
+            raise BackendNotFound(
+                f"no driver of this process serves backend {backend!r}; it has {known}"
+            ) from None
+
+    def serves(self, backend: str) -> bool:
+        """True where this process has the backend's driver."""
+        return backend in self._drivers
+
+    def snapshot(self, volume_id: str, operation_id: str | None = None) -> Snapshot:
+        """Read a volume with its owner, or with the operation asked for.
+
+        :raises VolumeNotFound: there is none, or it was deleted.
+        """
+        with self.database.read() as connection:
+            volume = self.volumes.get(connection, volume_id)
+            if volume is None:
+                raise VolumeNotFound(f"there is no volume {volume_id}")
+            attachments = self.attachments.live(connection, volume_id)
+            wanted = operation_id or volume.volume.operation_id
+            found = operations.get(connection, wanted) if wanted else None
+        return Snapshot(volume, attachments, found)
+
+    # Forward
+
+    def start(
+        self,
+        context: RequestContext,
+        phase: Phase,
+        operation: Operation,
+        snapshot: Snapshot,
+        arguments: dict[str, Any],
+    ) -> Run:
+        """Begin an operation with its first phase.
+
+        :raises Stale: the volume changed since ``snapshot``; nothing was done.
+        """
+        run_claim = Claim(new=True)
+
+        def body() -> Run:
+            run = self._run(context, operation, arguments, snapshot, run_claim, 1, 0)
+            run.work.set_operation(
+                kind=operation.kind.value,
+                state=OperationState.RUNNING.value,
+                phase=phase.name,
+                volume_id=operation.volume_id,
+                attachment_id=operation.attachment_id,
+                backend=operation.backend,
+                request_id=operation.request_id,
+                arguments=arguments,
+                attempts=0,
+                cancel_requested=False,
+                created_at=FromNow(),
+            )
+            flow = StoredFlow.new(operation.id, 0, phase.name, operation.kind, phase.tasks)
+            return self._forward(run, phase, flow)
+
+        return self._owning(operation.id, 1, body)
+
+    def advance(
+        self,
+        context: RequestContext,
+        phase: Phase,
+        snapshot: Snapshot,
+        arguments: dict[str, Any],
+        tasks: Sequence[str] | None = None,
+    ) -> Run:
+        """Run the next phase of an operation that waits.
+
+        :raises Stale: somebody else claimed it since ``snapshot``; nothing was done.
+        """
+        stored = _operation(snapshot)
+
+        def body() -> Run:
+            run = self._claiming(context, snapshot, stored, arguments)
+            run.work.set_operation(
+                state=OperationState.RUNNING.value, phase=phase.name, arguments=arguments
+            )
+            flow = StoredFlow.new(
+                stored.id,
+                self._next_seq(stored.id),
+                phase.name,
+                stored.record.kind,
+                phase.tasks if tasks is None else tasks,
+            )
+            return self._forward(run, phase, flow)
+
+        return self._owning(stored.id, stored.record.epoch + 1, body)
+
+    # Back
+
+    def undo(
+        self,
+        context: RequestContext,
+        undo: Undo,
+        snapshot: Snapshot,
+        reason: Exception | None = None,
+        force: bool = False,
+    ) -> Run:
+        """Undo phases of an operation that waits.
+
+        :param reason: the error to keep on the operation.
+        :raises Stale: somebody else claimed it since ``snapshot``; nothing was done.
+        """
+        stored = _operation(snapshot)
+        arguments = stored.arguments | ({"force": True} if force else {})
+
+        def body() -> Run:
+            run = self._claiming(context, snapshot, stored, arguments)
+            run.first_error = reason
+            run.work.set_operation(arguments=arguments)
+            return self._back(run, undo, self._flows(stored.id))
+
+        return self._owning(stored.id, stored.record.epoch + 1, body)
+
+    # After a death
+
+    def resume(
+        self,
+        seen: StoredOperation,
+        undo: Undo | None = None,
+        reason: Exception | None = None,
+        wait_for_lock: bool = False,
+    ) -> Run | None:
+        """Take an operation over and bring it on: forward, or back where it was going back.
+
+        :param undo: go back instead, whatever it was doing.
+        :returns: None where somebody else took it first.
+        """
+        epoch = seen.record.epoch + 1
+
+        def body() -> Run | None:
+            owner = self.leases.owner_of(seen.id)
+            taken = self.database.write(
+                lambda c: operations.take_over(c, seen, owner, self.limits.lease),
+                landed=lambda c: self._owns(c, seen.id, owner, epoch),
+            )
+            if not taken:
+                return None
+            snapshot = self.snapshot(seen.record.volume_id, seen.id)
+            return self._continue(snapshot, undo, reason, wait_for_lock)
+
+        return self._owning(seen.id, epoch, body)
+
+    def _continue(
+        self, snapshot: Snapshot, undo: Undo | None, reason: Exception | None, wait: bool
+    ) -> Run:
+        stored = _operation(snapshot)
+        operation = stored.record
+        context = RequestContext(request_id=operation.request_id, overwrite=False)
+        run = self._run(
+            context,
+            operation,
+            stored.arguments,
+            snapshot,
+            None,
+            operation.epoch,
+            stored.revision,
+            lock_seconds=self.limits.driver_call if wait else 0.0,
+        )
+        if operation.error is not None:
+            run.first_error = from_record(operation.error)
+        run.first_error = run.first_error or reason
+        run.work.event("operation", "taken over")
+        run.work.set_operation(attempts=stored.attempts + 1)
+        flows = self._flows(stored.id)
+        undo = undo or UNDOS.get(operation.phase)
+        if undo is not None:
+            return self._back(run, undo, flows)
+        phase = PHASES[operation.phase]
+        flow = flows[-1]
+        forward = operation.state is OperationState.RUNNING or run.forced
+        if forward:
+            run.first_error = None
+            arrange_forward(flow)
+            return self._forward(run, phase, flow)
+        run.work.set_operation(state=OperationState.REVERTING.value)
+        run.work.cancellable = False
+        self._drive_back(run, [flow])
+        return self._settle(run, phase, succeeded=False)
+
+    def in_use(self, snapshot: Snapshot) -> bool:
+        """True where an initiator that a waiting attach let in is logged in, or may be."""
+        stored = _operation(snapshot)
+        record = stored.record
+        if record.kind is not OperationKind.ATTACH or not stored.arguments.get("handed_out"):
+            return False
+        mine = [a for a in snapshot.attachments if a.attachment.id == record.attachment_id]
+        initiator = mine[0].initiator if mine else None
+        if any(a.initiator == initiator for a in snapshot.attachments if a not in mine):
+            return False
+        for export in self.driver(record.backend).list_exports():
+            if export.volume_id == record.volume_id:
+                sessions = export.sessions
+                return sessions is None or initiator in [s.lower() for s in sessions]
+        return False
+
+    # How a run goes
+
+    def _forward(self, run: Run, phase: Phase, flow: StoredFlow) -> Run:
+        run.work.event("operation", "begins", phase.name)
+        run.enter([flow])
+        succeeded = drive(run, flow, steps(phase.kind, list(flow.atoms)))
+        return self._settle(run, phase, succeeded)
+
+    def _back(self, run: Run, undo: Undo, flows: Sequence[StoredFlow]) -> Run:
+        run.work.event("operation", "begins", undo.name)
+        run.work.cancellable = False
+        run.work.set_operation(
+            state=OperationState.REVERTING.value, phase=undo.name, **run.error_values()
+        )
+        chosen = [f for f in flows if undo.phases is None or f.phase in undo.phases]
+        self._drive_back(run, chosen)
+        return self._settle(run, undo, succeeded=False)
+
+    def _drive_back(self, run: Run, flows: Sequence[StoredFlow]) -> None:
+        found = [flow for flow in reversed(flows) if flow.to_undo]
+        for flow in found:
+            arrange_undo(flow)
+        run.enter(found)
+        for flow in found:
+            drive(run, flow, steps(run.operation.kind, list(flow.atoms)))
+
+    def _settle(self, run: Run, phase: Phase | Undo, succeeded: bool) -> Run:
+        """Write where the operation stands now, in the run's last commit."""
+        state = _state_after(run, phase, succeeded)
+        values: dict[str, Any] = {"state": state.value, "deadline": None, "retry_at": None}
+        if succeeded and not run.leftovers:
+            values["error"] = None
+        else:
+            values |= run.error_values()
+        if state is OperationState.WAITING:
+            if self.limits.deadline is not None:
+                values["deadline"] = FromNow(self.limits.deadline)
+            if not succeeded:
+                values["arguments"] = _remaining_arguments(run, phase)
+        elif state is OperationState.NEEDS_ATTENTION:
+            values["retry_at"] = FromNow(self._backoff(run))
+        else:
+            values["finished_at"] = FromNow()
+        values["leftovers"] = run.leftovers or None
+        run.work.set_operation(**values)
+        run.work.event("operation", state.value)
+        run.commit(release=True)
+        run.state = state
+        self._forget_lock(run)
+        return run
+
+    def _backoff(self, run: Run) -> float:
+        """Exponential, with full jitter."""
+        limit = min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2 ** min(run.attempts, 16))
+        return random.uniform(0.1, max(0.2, limit))
+
+    def _owning(self, operation_id: str, epoch: int, body: Callable[[], T]) -> T:
+        if not self.leases.begin(operation_id, epoch):
+            raise AlreadyRunning(operation_id)
+        try:
+            result = body()
+        except Exception:
+            self.leases.end(operation_id)
+            raise
+        except BaseException:
+            # The death of the process, or a thread's: nothing is written, as nothing would be.
+            self.leases.abandon(operation_id)
+            raise
+        self.leases.end(operation_id)
+        return result
+
+    def _claiming(
+        self,
+        context: RequestContext,
+        snapshot: Snapshot,
+        stored: StoredOperation,
+        arguments: dict[str, Any],
+    ) -> Run:
+        claim = Claim(False, stored.record.epoch, stored.revision)
+        run = self._run(
+            context,
+            stored.record,
+            arguments,
+            snapshot,
+            claim,
+            stored.record.epoch + 1,
+            stored.revision,
+        )
+        run.work.set_operation(deadline=None, error=None)
+        return run
+
+    def _run(
+        self,
+        context: RequestContext,
+        operation: Operation,
+        arguments: dict[str, Any],
+        snapshot: Snapshot,
+        claim: Claim | None,
+        epoch: int,
+        revision: int,
+        lock_seconds: float | None = None,
+    ) -> Run:
+        work = UnitOfWork(
+            self.database,
+            operation.id,
+            self.leases.owner_of(operation.id),
+            self.limits.lease,
+            claim,
+            epoch,
+            revision,
+        )
+        mine = [a for a in snapshot.attachments if a.attachment.id == operation.attachment_id]
+        run = Run(
+            context=context,
+            driver=self.driver(operation.backend),
+            cipher=self.cipher,
+            leases=self.leases,
+            lock=FileLock(self._lock_path(operation.volume_id)),
+            lock_seconds=self.limits.driver_call if lock_seconds is None else lock_seconds,
+            work=work,
+            operation=operation,
+            arguments=arguments,
+            volume=snapshot.volume.volume,
+            volume_revision=snapshot.volume.revision,
+            attachment=mine[0] if mine else None,
+            others=[a for a in snapshot.attachments if a not in mine],
+        )
+        if snapshot.operation is not None:
+            run.attempts = snapshot.operation.attempts
+        return run
+
+    def _flows(self, operation_id: str) -> list[StoredFlow]:
+        with self.database.read() as connection:
+            return flow_rows.of_operation(connection, operation_id)
+
+    def _next_seq(self, operation_id: str) -> int:
+        found = self._flows(operation_id)
+        return found[-1].seq + 1 if found else 0
+
+    def _owns(self, connection: Any, operation_id: str, owner: str, epoch: int) -> bool:
+        found = operations.get(connection, operation_id)
+        return found is not None and (found.record.owner, found.record.epoch) == (owner, epoch)
+
+    def _lock_path(self, volume_id: str) -> Path:
+        return self._locks / f"{volume_id}.lock"
+
+    def _forget_lock(self, run: Run) -> None:
+        if run.operation.kind is OperationKind.DELETE and run.state is OperationState.SUCCEEDED:
+            self._lock_path(run.volume.id).unlink(missing_ok=True)
+
+
+def raise_outcome(run: Run) -> None:
+    """Raise what the caller of a run has to hear; nothing after a success.
+
+    :raises RollbackIncomplete: an undo, or a step of a forced detach, is being refused.
+    """
+    error = run.first_error
+    if run.leftovers:
+        if isinstance(error, ConnectionInUse):
+            raise error
+        raise RollbackIncomplete(
+            f"volume {run.volume.id}: the backend refuses {'; '.join(run.leftovers)}; "
+            "recovery goes on with it",
+            error,
+            run.leftovers,
+        ) from error
+    if error is not None:
+        raise error
+
+
+def _operation(snapshot: Snapshot) -> StoredOperation:
+    if snapshot.operation is None:
+        raise InvalidVolume(f"volume {snapshot.volume.volume.id} has no operation")
+    return snapshot.operation
+
+
+def _state_after(run: Run, phase: Phase | Undo, succeeded: bool) -> OperationState:
+    if run.leftovers:
+        return OperationState.NEEDS_ATTENTION
+    if isinstance(phase, Undo):
+        ends = phase.phases is None
+    else:
+        ends = phase.settles if succeeded else phase.opens
+    if not ends:
+        return OperationState.WAITING
+    return OperationState.SUCCEEDED if succeeded else OperationState.ROLLED_BACK
+
+
+def _remaining_arguments(run: Run, phase: Phase | Undo) -> dict[str, Any]:
+    """The arguments without what a phase that was undone had added."""
+    gone = {"force"}
+    if "initialize_connection" in phase.name:
+        gone |= {"connector", "handed_out"}
+    return {k: v for k, v in run.arguments.items() if k not in gone}
+
+
+__all__ = ["AlreadyRunning", "Cancelled", "Limits", "Runner", "Snapshot", "raise_outcome"]

@@ -1,0 +1,64 @@
+"""The volume's state machine, as data: which status may follow which, and why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from volflow.models import VolumeStatus as S
+
+
+class Transition(NamedTuple):
+    """One allowed change of a volume's status; ``None`` is a volume that is not there."""
+
+    before: S | None
+    after: S | None
+    reason: str
+
+
+TRANSITIONS: tuple[Transition, ...] = (
+    Transition(None, S.CREATING, "create_volume begins"),
+    Transition(S.CREATING, S.AVAILABLE, "the backend made the volume"),
+    Transition(S.CREATING, None, "the creation was rolled back"),
+    Transition(S.AVAILABLE, S.ATTACHING, "reserve_volume"),
+    Transition(S.IN_USE, S.ATTACHING, "reserve_volume of a multiattach volume"),
+    Transition(S.ATTACHING, S.IN_USE, "attach, or a rollback beside another attachment"),
+    Transition(S.ATTACHING, S.AVAILABLE, "the attach was rolled back"),
+    Transition(S.IN_USE, S.DETACHING, "begin_detaching"),
+    Transition(S.DETACHING, S.AVAILABLE, "detach of the last attachment"),
+    Transition(S.DETACHING, S.IN_USE, "detach beside another attachment, or its rollback"),
+    Transition(S.AVAILABLE, S.DETACHING, "the end of a detach, taken back before its commit"),
+    Transition(S.AVAILABLE, S.MAINTENANCE, "set_maintenance on"),
+    Transition(S.MAINTENANCE, S.AVAILABLE, "set_maintenance off"),
+    Transition(S.AVAILABLE, S.DELETING, "delete_volume begins"),
+    Transition(S.ERROR, S.DELETING, "delete_volume of a volume in error"),
+    Transition(S.DELETING, None, "the backend deleted the volume"),
+    Transition(S.DELETING, S.ERROR, "the backend refused to delete; what is left is unknown"),
+)
+
+_ALLOWED = {(t.before, t.after): t for t in TRANSITIONS}
+
+
+def allowed(before: S | None, after: S | None) -> bool:
+    """True where a volume may go from ``before`` to ``after``, or stays."""
+    return before == after or (before, after) in _ALLOWED
+
+
+def to_dot() -> str:
+    """Draw the table in Graphviz' language."""
+    lines = ["digraph volume {", '  rankdir=LR; node [shape=box, style=rounded];']
+    lines += ['  "" [shape=point];']
+    for t in TRANSITIONS:
+        lines.append(f'  "{t.before or ""}" -> "{t.after or ""}" [label="{t.reason}"];')
+    return "\n".join([*lines, "}"])
+
+
+def to_mermaid() -> str:
+    """Draw the table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2"]
+    for t in TRANSITIONS:
+        lines.append(f"    {_name(t.before)} --> {_name(t.after)}: {t.reason}")
+    return "\n".join(lines)
+
+
+def _name(status: S | None) -> str:
+    return "[*]" if status is None else status.value.replace("-", "_")

@@ -1,0 +1,21 @@
+"""The task that checks who asks."""
+
+from __future__ import annotations
+
+from volflow.exceptions import InvalidConnector
+from volflow.tasks.base import Step
+from volflow.tasks.run import Run
+
+INITIATOR_LENGTH = 255
+
+
+class ValidateConnector(Step):
+    """Ask the driver whether it can serve the connector.
+
+    Effect: none. Undo: none.
+    """
+
+    def do(self, run: Run) -> None:
+        run.call("validate_connector", run.connector)
+        if len(run.initiator) > INITIATOR_LENGTH:
+            raise InvalidConnector(f"the initiator is longer than {INITIATOR_LENGTH} characters")

@@ -1,0 +1,36 @@
+"""The tasks that make and delete the volume itself."""
+
+from __future__ import annotations
+
+from volflow.tasks.base import Step
+from volflow.tasks.export import apply_model_update
+from volflow.tasks.run import Run
+
+
+class CreateVolume(Step):
+    """Make the volume on the backend.
+
+    Effect: the backend's volume.
+    Undo: it is deleted.
+    """
+
+    outside = True
+
+    def do(self, run: Run) -> None:
+        update = run.call("create_volume", run.context, run.volume)
+        apply_model_update(run, "create_volume", update)
+
+    def undo(self, run: Run) -> None:
+        run.call("delete_volume", run.context, run.volume)
+
+
+class DeleteVolume(Step):
+    """Delete the volume on the backend.
+
+    Effect: the backend's volume is gone. Undo: there is none; the volume ends in ``error``.
+    """
+
+    outside = True
+
+    def do(self, run: Run) -> None:
+        run.call("delete_volume", run.context, run.volume)
