@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
+HOLDER_LENGTH = 64
+
 _held: ContextVar[tuple[int, ...]] = ContextVar("volflow_held_locks", default=())
 
 
@@ -58,7 +60,7 @@ class FileLock:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                who = os.pread(fd, 200, 0).decode(errors="replace").strip()
+                who = os.pread(fd, 4 * HOLDER_LENGTH, 0).decode(errors="replace").strip()
                 os.close(fd)
                 if time.monotonic() >= until:
                     raise LockBusy(self.path, who) from None
@@ -72,8 +74,7 @@ class FileLock:
                 break
             os.close(fd)
         if holder:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, holder.encode(), 0)
+            os.pwrite(fd, holder[:HOLDER_LENGTH].ljust(HOLDER_LENGTH).encode(), 0)
         self._fd = fd
         if self._inherited:
             _held.set((*_held.get(), fd))

@@ -25,7 +25,7 @@ from volflow.exceptions import (
     from_record,
 )
 from volflow.flows.engine import drive
-from volflow.flows.phases import PHASES, UNDOS, Phase, Undo, steps
+from volflow.flows.phases import PHASES, UNDOS, Phase, Undo
 from volflow.leases import Leases
 from volflow.locks import FileLock
 from volflow.models import Operation, OperationKind, OperationState
@@ -301,7 +301,7 @@ class Runner:
     def _forward(self, run: Run, phase: Phase, flow: StoredFlow) -> Run:
         run.work.event("operation", "begins", phase.name)
         run.enter([flow])
-        succeeded = drive(run, flow, steps(phase.kind, list(flow.atoms)))
+        succeeded = drive(run, flow)
         return self._settle(run, phase, succeeded)
 
     def _back(self, run: Run, undo: Undo, flows: Sequence[StoredFlow]) -> Run:
@@ -320,7 +320,7 @@ class Runner:
             arrange_undo(flow)
         run.enter(found)
         for flow in found:
-            drive(run, flow, steps(run.operation.kind, list(flow.atoms)))
+            drive(run, flow)
 
     def _settle(self, run: Run, phase: Phase | Undo, succeeded: bool) -> Run:
         """Write where the operation stands now, in the run's last commit."""

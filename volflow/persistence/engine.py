@@ -149,6 +149,7 @@ class Database:
                 raise _Again from e
             cause: Exception = e
         except (db_exc.DBError, SQLAlchemyError) as e:
+            _raise_interruption(e)
             if not finished:
                 if "database is locked" in str(e):
                     raise _Again from e
@@ -234,7 +235,21 @@ def _translated(database: Database) -> Iterator[None]:
     except db_exc.DBDuplicateEntry:
         raise
     except (db_exc.DBError, SQLAlchemyError, db_exc.CantStartEngineError) as e:
+        _raise_interruption(e)
         raise DatabaseError(f"{database.name}: {_reason(e)}") from e
+
+
+def _raise_interruption(error: BaseException) -> None:
+    """Raise the KeyboardInterrupt (or the like) that hides behind an error.
+
+    SQLAlchemy invalidates a connection that was interrupted, and oslo.db's listeners then fail
+    on it: their PendingRollbackError would swallow the interruption.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if not isinstance(seen, Exception):
+            raise seen
+        seen = seen.__context__
 
 
 def _reason(error: BaseException) -> str:

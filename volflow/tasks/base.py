@@ -19,6 +19,7 @@ class Step(task.Task):
     """
 
     outside = False
+    TASK_EVENTS = ()  # no progress events: nothing of a run is kept on a task, threads share it
 
     def execute(self, run: Run) -> None:
         with run.executing(self.name) as proceed:

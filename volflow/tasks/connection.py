@@ -54,6 +54,7 @@ class InitializeConnection(Step):
 
     def prepare(self, run: Run) -> None:
         run.update_attachment(attach_status=AttachStatus.ATTACHING, initiator=run.initiator)
+        run.derive_volume(AttachStatus.ATTACHING, owned=True)
 
     def do(self, run: Run) -> None:
         run.connection_info = connect(run)
@@ -63,6 +64,7 @@ class InitializeConnection(Step):
             run.require_unused(run.initiator)
             run.call("terminate_connection", run.volume, run.connector)
         run.update_attachment(attach_status=AttachStatus.RESERVED, initiator=None)
+        run.derive_volume(AttachStatus.RESERVED, owned=True)
 
 
 class TerminateConnection(Step):
