@@ -169,5 +169,7 @@ def _encodable(value: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    shown = repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    shown = (
+        repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    )
     return shown if len(shown) <= 60 else shown[:57] + "..."

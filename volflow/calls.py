@@ -214,9 +214,7 @@ class Calls:
         phase = PHASES["terminate_connection"]
         raise_outcome(self._runner.advance(context, phase, snapshot, arguments))
 
-    def detach(
-        self, context: RequestContext, volume_id: str, attachment_id: str | None
-    ) -> Volume:
+    def detach(self, context: RequestContext, volume_id: str, attachment_id: str | None) -> Volume:
         def attempt() -> Volume:
             if attachment_id is not None and self._is_detached(volume_id, attachment_id):
                 return self._volume(volume_id)
@@ -295,9 +293,7 @@ class Calls:
     def _roll(
         self, context: RequestContext, volume_id: str, kind: OperationKind, name: str
     ) -> Volume:
-        status = (
-            VolumeStatus.ATTACHING if kind is OperationKind.ATTACH else VolumeStatus.DETACHING
-        )
+        status = VolumeStatus.ATTACHING if kind is OperationKind.ATTACH else VolumeStatus.DETACHING
 
         def attempt() -> Volume:
             snapshot = self._resting(volume_id, kind, name)

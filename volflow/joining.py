@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from volflow.models import OperationKind, OperationState
 from volflow.persistence import operations
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.work import Stale
-from volflow.runner import AlreadyRunning, Runner
+from volflow.runner import AlreadyRunning, Runner, jitter
 
 T = TypeVar("T")
 
@@ -81,7 +80,7 @@ class Joiner:
             try:
                 return attempt()
             except (Stale, AlreadyRunning):
-                time.sleep(random.uniform(0, min(0.001 * 2**turn, PAUSE_SECONDS_MAX)))
+                time.sleep(jitter(min(0.001 * 2**turn, PAUSE_SECONDS_MAX)))
         raise InvalidVolume("the volume is changed by others all the time; try again")
 
     def same(
@@ -102,9 +101,7 @@ class Joiner:
             or record.volume_id != volume_id
             or any(given.get(k) != v for k, v in arguments.items() if k in _IDENTITY)
         ):
-            raise OperationConflict(
-                f"operation {stored.id} exists already, with other arguments"
-            )
+            raise OperationConflict(f"operation {stored.id} exists already, with other arguments")
         found = self.join(stored).record
         if found.state is OperationState.ROLLED_BACK:
             if found.error is None:
@@ -121,9 +118,7 @@ class Joiner:
 
     def _may_resume(self, stored: StoredOperation) -> bool:
         return (
-            stored.running
-            and self._runner.serves(stored.record.backend)
-            and self.is_dead(stored)
+            stored.running and self._runner.serves(stored.record.backend) and self.is_dead(stored)
         )
 
     def _resume(self, stored: StoredOperation) -> bool:

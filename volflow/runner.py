@@ -37,7 +37,7 @@ from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.secrets import Cipher
 from volflow.persistence.volumes import StoredVolume, Volumes
-from volflow.persistence.work import Cancelled, Claim, FromNow, UnitOfWork
+from volflow.persistence.work import Claim, FromNow, UnitOfWork
 from volflow.tasks.run import Run
 
 LOG = logging.getLogger(__name__)
@@ -350,7 +350,7 @@ class Runner:
     def _backoff(self, run: Run) -> float:
         """Exponential, with full jitter."""
         limit = min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2 ** min(run.attempts, 16))
-        return random.uniform(0.1, max(0.2, limit))
+        return 0.1 + jitter(limit)
 
     def _owning(self, operation_id: str, epoch: int, body: Callable[[], T]) -> T:
         if not self.leases.begin(operation_id, epoch):
@@ -447,6 +447,11 @@ class Runner:
             self._lock_path(run.volume.id).unlink(missing_ok=True)
 
 
+def jitter(limit: float) -> float:
+    """A random span from 0 to ``limit``, so that those who collided do not meet again."""
+    return limit * random.random()  # noqa: S311 - nothing secret depends on it
+
+
 def raise_outcome(run: Run) -> None:
     """Raise what the caller of a run has to hear; nothing after a success.
 
@@ -490,6 +495,3 @@ def _remaining_arguments(run: Run, phase: Phase | Undo) -> dict[str, Any]:
     if "initialize_connection" in phase.name:
         gone |= {"connector", "handed_out"}
     return {k: v for k, v in run.arguments.items() if k not in gone}
-
-
-__all__ = ["AlreadyRunning", "Cancelled", "Limits", "Runner", "Snapshot", "raise_outcome"]

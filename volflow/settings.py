@@ -8,6 +8,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from volflow.drivers.registry import load_driver
 from volflow.exceptions import InvalidInput
 
 OPTIONS = [
@@ -42,10 +43,10 @@ class Settings:
 
         :raises InvalidInput: a driver is unknown, or does not take its options.
         """
-        from volflow.drivers.registry import load_driver
-
         return {
-            name: load_driver(options["driver"], {k: v for k, v in options.items() if k != "driver"})
+            name: load_driver(
+                options["driver"], {k: v for k, v in options.items() if k != "driver"}
+            )
             for name, options in self.backends.items()
         }
 

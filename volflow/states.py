@@ -45,18 +45,18 @@ def allowed(before: S | None, after: S | None) -> bool:
 
 def to_dot() -> str:
     """Draw the table in Graphviz' language."""
-    lines = ["digraph volume {", '  rankdir=LR; node [shape=box, style=rounded];']
+    lines = ["digraph volume {", "  rankdir=LR; node [shape=box, style=rounded];"]
     lines += ['  "" [shape=point];']
-    for t in TRANSITIONS:
-        lines.append(f'  "{t.before or ""}" -> "{t.after or ""}" [label="{t.reason}"];')
+    lines += [
+        f'  "{t.before or ""}" -> "{t.after or ""}" [label="{t.reason}"];' for t in TRANSITIONS
+    ]
     return "\n".join([*lines, "}"])
 
 
 def to_mermaid() -> str:
     """Draw the table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2"]
-    for t in TRANSITIONS:
-        lines.append(f"    {_name(t.before)} --> {_name(t.after)}: {t.reason}")
+    lines += [f"    {_name(t.before)} --> {_name(t.after)}: {t.reason}" for t in TRANSITIONS]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
+
 from volflow import RequestContext, VolumeManager, exceptions
 from volflow.exceptions import ConnectionFailed, ExportFailed
 from volflow.persistence.engine import Database
@@ -172,17 +173,17 @@ _ATTACH_STEPS = {
     "create_export": ExportFailed,
     "initialize_connection": ConnectionFailed,
 }
-for _step, _error in _ATTACH_STEPS.items():
-    for _when in ("before", "after"):
-        SCENARIOS.append(
-            Scenario(
-                f"attach-refused-{_when}-{_step}",
-                nothing,
-                attach,
-                ("available", "in-use"),
-                ((_step, _when, _error),),
-            )
-        )
+SCENARIOS += [
+    Scenario(
+        f"attach-refused-{when}-{step}",
+        nothing,
+        attach,
+        ("available", "in-use"),
+        ((step, when, error),),
+    )
+    for step, error in _ATTACH_STEPS.items()
+    for when in ("before", "after")
+]
 for _step, _error in {
     "terminate_connection": ConnectionFailed,
     "remove_export": ExportFailed,
@@ -243,7 +244,9 @@ class Stage:
                 CONTEXT, size_gib=1, backend="lab", multiattach=scenario.multiattach
             ).id
             scenario.before(manager, self.volume_id)
-        self.faults += [Fault(call, when, error("refused")) for call, when, error in scenario.faults]
+        self.faults += [
+            Fault(call, when, error("refused")) for call, when, error in scenario.faults
+        ]
 
     @contextmanager
     def process(self, points: Points | None = None) -> Iterator[VolumeManager]:
@@ -292,4 +295,4 @@ def recover(stage: Stage, points: Points | None = None) -> None:
         manager.recover()
 
 
-__all__ = ["Database", "SCENARIOS", "Scenario", "Stage", "Tally", "play", "recover"]
+__all__ = ["SCENARIOS", "Database", "Scenario", "Stage", "Tally", "play", "recover"]

@@ -120,9 +120,7 @@ class VolumeDriver:
         """Remove the export, found by the volume's id."""
         raise NotImplementedError(f"{type(self).__name__} has no remove_export")
 
-    def initialize_connection(
-        self, volume: DriverVolume, connector: Connector
-    ) -> ConnectionInfo:
+    def initialize_connection(self, volume: DriverVolume, connector: Connector) -> ConnectionInfo:
         """Give the initiator access and describe the way to it.
 
         :returns: ``{"driver_volume_type": "iscsi", "data": {...}}``, JSON only.

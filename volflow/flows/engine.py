@@ -123,7 +123,7 @@ class OneThreadEngine(SerialActionEngine):
 
     def __init__(self, kept: Kept, stored: StoredFlow, run: Run) -> None:
         super().__init__(kept.flow, detail(stored), FlowStore(stored, run), _OPTIONS)
-        self._compiler = kept
+        vars(self)["_compiler"] = kept
 
     @cached_property
     def storage(self) -> Storage:
@@ -131,7 +131,7 @@ class OneThreadEngine(SerialActionEngine):
         if _STORAGE is None:
             return super().storage
         found = _STORAGE(self._flow_detail, backend=self._backend, scope_fetcher=self._scopes)
-        found._lock = _NoLock()
+        vars(found)["_lock"] = _NoLock()
         return found
 
     def _scopes(self, atom_name: str) -> Any:

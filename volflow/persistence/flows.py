@@ -53,7 +53,7 @@ class StoredFlow:
         cls, operation_id: str, seq: int, phase: str, name: str, tasks: Iterable[str]
     ) -> StoredFlow:
         """An attempt that has not begun."""
-        atoms = {task: (states.PENDING, states.EXECUTE) for task in tasks}
+        atoms = dict.fromkeys(tasks, (states.PENDING, states.EXECUTE))
         return cls(new_id(), operation_id, seq, phase, name, states.PENDING, atoms, stored=False)
 
     @property
@@ -184,7 +184,8 @@ class _Saves(base.Connection):
         return flow_detail
 
     def update_atom_details(self, atom_detail: AtomDetail) -> AtomDetail:
-        name, after = atom_detail.name, (atom_detail.state, atom_detail.intention)
+        name = atom_detail.name
+        after = (atom_detail.state or states.PENDING, atom_detail.intention)
         before = self._flow.atoms[name]
         self._flow.atoms[name] = after
         if after[0] != before[0]:

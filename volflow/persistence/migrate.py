@@ -11,7 +11,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import column, inspect, select, table, text
 from sqlalchemy.engine import Connection
 
 from volflow.exceptions import DatabaseError
@@ -93,7 +93,8 @@ def _config(connection: Connection | None) -> Config:
 def _current(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found: Any = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    version = table(VERSION_TABLE, column("version_num"))
+    found: Any = connection.execute(select(version.c.version_num)).scalar()
     return None if found is None else str(found)
 
 

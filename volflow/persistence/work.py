@@ -175,7 +175,9 @@ class UnitOfWork:
         if self.cancellable:
             expected["cancel_requested"] = False
         values = operation | {"epoch": self.epoch, "revision": revision}
-        return conditional_update(connection, "operations", self.operation_id, values, expected) == 1
+        return (
+            conditional_update(connection, "operations", self.operation_id, values, expected) == 1
+        )
 
     def _diagnose(self, connection: Connection) -> None:
         table = schema.operations.c
@@ -230,7 +232,10 @@ def _apply(connection: Connection, change: _RowChange) -> None:
     if change.new:
         values = {"id": change.key, **change.values}
         connection.execute(_insert_statement(change.table, _shape(values)), _bound(values))
-    elif conditional_update(connection, change.table, change.key, change.values, change.expected) != 1:
+    elif (
+        conditional_update(connection, change.table, change.key, change.values, change.expected)
+        != 1
+    ):
         raise Stale(f"{change.table} {change.key} changed meanwhile")
 
 
@@ -282,7 +287,5 @@ def _update_statement(
             columns[name].is_(None) if is_null else columns[name] == bindparam(f"seen_{name}")
         )
     return (
-        update(schema.metadata.tables[table])
-        .where(*conditions)
-        .values(_assignments(table, shape))
+        update(schema.metadata.tables[table]).where(*conditions).values(_assignments(table, shape))
     )

@@ -237,7 +237,7 @@ class Run:
         if "connection_info" in stored:
             stored["connection_info"] = self._cipher.seal(stored["connection_info"])
         self.work.update("attachments", self.attachment.id, {}, **stored)
-        seen = {
+        seen: dict[str, Any] = {
             name: None if isinstance(value, FromNow) else value
             for name, value in values.items()
             if name != "initiator"
@@ -268,7 +268,7 @@ class Run:
         try:
             with self._leases.driver_call(self.operation.id):
                 return attempts(getattr(self.driver, method), *arguments, **options)
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 - a driver may raise anything
             error = self._translate(method, e)
             raise error from error.__cause__
 
@@ -354,7 +354,7 @@ class Run:
             return
         try:
             yield True
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 - so may a step
             error = self._first(self._ours(task, e))
             if not self.forced:
                 raise error from error.__cause__
@@ -371,7 +371,7 @@ class Run:
             return
         try:
             yield True
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 - an undo that raised would be lost
             error = self._ours(task, e)
             self._leave(task, error, (tf_states.SUCCESS, tf_states.REVERT))
         finally:
@@ -433,7 +433,7 @@ class Run:
 def _sentence(error: Exception) -> str:
     try:
         return str(error)
-    except Exception:  # an exception that cannot even be printed is still only a failure
+    except Exception:  # noqa: BLE001 - one that cannot even be printed is still only a failure
         return "(it has no message)"
 
 

@@ -35,9 +35,7 @@ class FinishAttach(Step):
         given = run.arguments
         instance_uuid, host = given.get("instance_uuid"), given.get("host_name")
         mode, mountpoint = given.get("mode") or "rw", given.get("mountpoint")
-        run.notify(
-            "attach_volume", run.context, run.volume, instance_uuid, host, mountpoint
-        )
+        run.notify("attach_volume", run.context, run.volume, instance_uuid, host, mountpoint)
         info = run.attachment.connection_info
         if info is not None:
             info = {**info, "data": {**info["data"], "access_mode": mode}}

@@ -10,7 +10,6 @@ from volflow.drivers.base import Export
 from volflow.models import (
     TRANSITIONAL,
     Attachment,
-    AttachStatus,
     OperationState,
     Volume,
     VolumeStatus,
@@ -89,10 +88,8 @@ def _backend(
     if export is None:
         return [f"G3: volume {volume.id} is attached and not exported"]
     if set(export.initiators) != entitled:
-        return [
-            f"G2: volume {volume.id} lets {sorted(export.initiators)} in; "
-            f"entitled are {sorted(entitled)}"
-        ]
+        has, due = sorted(export.initiators), sorted(entitled)
+        return [f"G2: volume {volume.id} lets {has} in; entitled are {due}"]
     return []
 
 
@@ -105,8 +102,3 @@ def _terminated(manager: VolumeManager, volume: Volume) -> str | None:
     if stored is None or not stored.arguments.get("terminated"):
         return None
     return stored.record.attachment_id
-
-
-def attached(attachments: list[Attachment]) -> list[Attachment]:
-    """Those that count as attached."""
-    return [a for a in attachments if a.attach_status is AttachStatus.ATTACHED]

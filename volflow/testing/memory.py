@@ -52,9 +52,7 @@ class MemoryDriver(VolumeDriver):
             self.acls.pop(volume.id, None)
             self.sessions.pop(volume.id, None)
 
-    def initialize_connection(
-        self, volume: DriverVolume, connector: Connector
-    ) -> ConnectionInfo:
+    def initialize_connection(self, volume: DriverVolume, connector: Connector) -> ConnectionInfo:
         with self._lock:
             if volume.id not in self.exports:
                 raise ConnectionFailed(f"volume {volume.id} is not exported")

@@ -63,11 +63,11 @@ class Points:
             self.reach("commit after")
 
         event.listen(engine, "before_cursor_execute", statement)
-        dialect.do_commit = do_commit  # type: ignore[method-assign]
+        vars(dialect)["do_commit"] = do_commit
         try:
             yield
         finally:
-            del dialect.do_commit
+            del vars(dialect)["do_commit"]
             event.remove(engine, "before_cursor_execute", statement)
 
 
