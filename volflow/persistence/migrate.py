@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def current(database: Database) -> str | None:
         return _current(connection)
 
 
+@cache
 def newest() -> str:
     """The version that this release of volflow uses."""
     head = ScriptDirectory.from_config(_config(None)).get_current_head()

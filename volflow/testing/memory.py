@@ -30,6 +30,15 @@ class MemoryDriver(VolumeDriver):
         self.sessions: dict[str, list[str]] = {}
         self._lock = threading.Lock()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> MemoryDriver:
+        copied = MemoryDriver()
+        with self._lock:
+            copied.volumes = dict(self.volumes)
+            copied.exports = dict(self.exports)
+            copied.acls = {key: set(found) for key, found in self.acls.items()}
+            copied.sessions = {key: list(found) for key, found in self.sessions.items()}
+        return copied
+
     def create_volume(self, context: Any, volume: DriverVolume) -> None:
         self.volumes[volume.id] = volume.size_gib
 
