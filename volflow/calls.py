@@ -109,6 +109,7 @@ class Calls:
                         f"volume {volume_id} is reserved for another initiator; "
                         "terminate_connection first"
                     )
+                self._runner.touch(stored)
                 return _connection_info(_mine(snapshot))
             arguments = stored.arguments | {"connector": connector}
             phase = PHASES["initialize_connection"]
@@ -194,7 +195,9 @@ class Calls:
             stored = snapshot.operation
             if stored is not None and _waits(stored, OperationKind.DETACH):
                 self._require_own(snapshot, stored, connector)
-                if not stored.arguments.get("terminated"):
+                if stored.arguments.get("terminated"):
+                    self._runner.touch(stored)
+                else:
                     self._terminate(context, snapshot, stored, force)
             elif stored is not None and _waits(stored, OperationKind.ATTACH):
                 if stored.arguments.get("connector") is not None:
@@ -301,11 +304,17 @@ class Calls:
             if stored is None or stored.record.kind is not kind:
                 raise expected_status(snapshot.volume.volume, [status])
             if stored.record.state is OperationState.NEEDS_ATTENTION:
-                run = self._runner.resume(stored, wait_for_lock=True)
-                if run is not None:
-                    raise_outcome(run)
-            else:
-                raise_outcome(self._runner.undo(context, UNDOS[name], snapshot))
+                return again(stored)
+            raise_outcome(self._runner.undo(context, UNDOS[name], snapshot))
+            return self._volume(volume_id)
+
+        def again(stored: StoredOperation) -> Volume:
+            """Undo what was refused before, and then the rest."""
+            run = self._runner.resume(stored, wait_for_lock=True)
+            if run is None or run.state is OperationState.WAITING:
+                return attempt()
+            if run.leftovers:
+                raise_outcome(run)
             return self._volume(volume_id)
 
         return self._joiner.repeat(attempt)
@@ -317,7 +326,10 @@ class Calls:
         """
         snapshot = self.live(volume_id)
         stored = snapshot.operation
-        if stored is None or not stored.running:
+        if stored is None:
+            return snapshot
+        if not stored.running:
+            _require_orderly(stored, phase)
             return snapshot
         record = stored.record
         dead = self._joiner.is_dead(stored)
@@ -411,6 +423,22 @@ def _waits(stored: StoredOperation, kind: OperationKind) -> bool:
         and bool(stored.arguments.get("force"))
         and stored.arguments.get("call") == "begin_detaching"
     )
+
+
+def _require_orderly(stored: StoredOperation, phase: str) -> None:
+    """Refuse to build on an operation whose undo is being refused; its inverse may go on.
+
+    :raises InvalidVolume: it needs attention.
+    """
+    if (
+        stored.record.state is OperationState.NEEDS_ATTENTION
+        and phase not in UNDOS
+        and not _waits(stored, OperationKind.DETACH)
+    ):
+        raise InvalidVolume(
+            f"operation {stored.id} is not done: the backend refuses "
+            f"{'; '.join(stored.record.leftovers)}"
+        )
 
 
 def _mine(snapshot: Snapshot) -> Attachment:

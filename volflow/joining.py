@@ -17,7 +17,7 @@ from volflow.exceptions import (
 from volflow.models import OperationKind, OperationState
 from volflow.persistence import operations
 from volflow.persistence.operations import StoredOperation
-from volflow.persistence.work import Stale
+from volflow.persistence.work import Cancelled, Stale
 from volflow.runner import AlreadyRunning, Runner, jitter
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ class Joiner:
     def _resume(self, stored: StoredOperation) -> bool:
         try:
             return self._runner.resume(stored, wait_for_lock=True) is not None
-        except (AlreadyRunning, Fenced, Stale):
+        except (AlreadyRunning, Cancelled, Fenced, Stale):
             return False
 
 

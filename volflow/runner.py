@@ -19,6 +19,7 @@ from oslo_context.context import RequestContext
 from volflow.exceptions import (
     BackendNotFound,
     ConnectionInUse,
+    Fenced,
     InvalidVolume,
     RollbackIncomplete,
     VolumeNotFound,
@@ -37,7 +38,7 @@ from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.secrets import Cipher
 from volflow.persistence.volumes import StoredVolume, Volumes
-from volflow.persistence.work import Claim, FromNow, UnitOfWork
+from volflow.persistence.work import Cancelled, Claim, FromNow, UnitOfWork
 from volflow.tasks.run import Run
 
 LOG = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ class Runner:
             flow = StoredFlow.new(operation.id, 0, phase.name, operation.kind, phase.tasks)
             return self._forward(run, phase, flow)
 
-        return self._owning(operation.id, 1, body)
+        return self._cancellable(operation.id, 1, body)
 
     def advance(
         self,
@@ -186,7 +187,7 @@ class Runner:
             )
             return self._forward(run, phase, flow)
 
-        return self._owning(stored.id, stored.record.epoch + 1, body)
+        return self._cancellable(stored.id, stored.record.epoch + 1, body)
 
     # Back
 
@@ -296,6 +297,12 @@ class Runner:
                 return sessions is None or initiator in [s.lower() for s in sessions]
         return False
 
+    def touch(self, stored: StoredOperation) -> None:
+        """Let an operation that waits wait for its deadline anew: its caller showed life."""
+        deadline = self.limits.deadline
+        if deadline is not None:
+            self.database.write(lambda c: operations.postpone(c, stored, deadline))
+
     # How a run goes
 
     def _forward(self, run: Run, phase: Phase, flow: StoredFlow) -> Run:
@@ -351,6 +358,24 @@ class Runner:
         """Exponential, with full jitter."""
         limit = min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2 ** min(run.attempts, 16))
         return 0.1 + jitter(limit)
+
+    def _cancellable(self, operation_id: str, epoch: int, body: Callable[[], Run]) -> Run:
+        """Run ``body``; where it is cancelled on the way, undo the operation.
+
+        :raises Fenced: another process undoes it already.
+        """
+        try:
+            return self._owning(operation_id, epoch, body)
+        except Cancelled:
+            LOG.info("operation %s is cancelled", operation_id)
+        with self.database.read() as connection:
+            stored = operations.get(connection, operation_id)
+        reason = InvalidVolume(f"operation {operation_id} was cancelled")
+        undo = UNDOS["cancel_operation"]
+        run = None if stored is None else self.resume(stored, undo, reason, wait_for_lock=True)
+        if run is None:
+            raise Fenced(f"operation {operation_id} was cancelled, and is undone by others")
+        return run
 
     def _owning(self, operation_id: str, epoch: int, body: Callable[[], T]) -> T:
         if not self.leases.begin(operation_id, epoch):

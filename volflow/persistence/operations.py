@@ -179,6 +179,20 @@ def renew(connection: Connection, operation_id: str, epoch: int, lease_seconds: 
     return connection.execute(statement).rowcount == 1
 
 
+def postpone(connection: Connection, seen: StoredOperation, seconds: float) -> bool:
+    """Move the deadline of an operation that still waits as it did in ``seen``."""
+    statement = (
+        update(schema.operations)
+        .where(
+            _T.id == seen.id,
+            _T.epoch == seen.record.epoch,
+            _T.state == OperationState.WAITING.value,
+        )
+        .values(deadline=schema.now() + cast(int(seconds * 1e6), BigInteger))
+    )
+    return connection.execute(statement).rowcount == 1
+
+
 def timeline(connection: Connection, operation_id: str) -> list[Event]:
     """The events of an operation, in the order they were written."""
     table = schema.events.c

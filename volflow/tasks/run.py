@@ -123,10 +123,7 @@ class Run:
     @property
     def initiator(self) -> str:
         """The key of the ACL of this operation's connector."""
-        try:
-            return initiator_of(self.driver, self.connector)
-        except Exception as e:
-            raise self._translate("initiator_of", e) from e
+        return initiator_of(self.driver, self.connector)
 
     @property
     def forced(self) -> bool:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import event
 
@@ -161,7 +161,7 @@ class Matrix:
         self._root = Path(tempfile.mkdtemp(prefix="volflow-crash-"))
         self._first: Stage | None = None
 
-    def __enter__(self) -> Matrix:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from oslo_context.context import RequestContext
 
-from volflow.drivers.base import Export
+from volflow.drivers.base import Export, initiator_of
 from volflow.models import (
     TRANSITIONAL,
     Attachment,
@@ -36,7 +36,7 @@ def violations(manager: VolumeManager, driver: Any, backend: str) -> list[str]:
         found += _status(volume, attachments)
         found += _double(volume, attachments)
         export = exports.pop(volume.id, None)
-        found += _backend(manager, volume, attachments, export)
+        found += _backend(manager, volume, attachments, export, driver)
     found += [f"G2: volume {key} is exported, and the database has none" for key in exports]
     return found
 
@@ -75,10 +75,11 @@ def _backend(
     volume: Volume,
     attachments: list[Attachment],
     export: Export | None,
+    driver: Any,
 ) -> list[str]:
     terminated = _terminated(manager, volume)
     entitled = {
-        str((a.connector or {}).get("initiator", "")).lower()
+        initiator_of(driver, a.connector or {})
         for a in attachments
         if a.connection_info is not None and a.id != terminated
     }
