@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from enum import StrEnum
 from typing import Any
 
 from volflow.exceptions import (
@@ -115,6 +116,19 @@ def json_value(what: str, value: Any) -> Any:
     if found is None:
         raise InvalidInput(f"{what} has to be JSON of at most 64 KiB")
     return found
+
+
+def choice(what: str, value: Any, among: type[StrEnum]) -> str | None:
+    """One of the values of an enumeration, or None.
+
+    :raises InvalidInput: it is neither.
+    """
+    if value is None:
+        return None
+    known = [str(member) for member in among]
+    if not isinstance(value, str) or value not in known:
+        raise InvalidInput(f"{what} has to be one of {', '.join(known)}, not {_shown(value)}")
+    return str(value)
 
 
 def limit(value: Any) -> int | None:

@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from volflow.backoff import jitter
 from volflow.exceptions import (
     Fenced,
     InvalidVolume,
     OperationConflict,
-    OperationNotFound,
     RollbackIncomplete,
     from_record,
 )
 from volflow.models import OperationKind, OperationState
-from volflow.persistence import operations
 from volflow.persistence.operations import StoredOperation
+from volflow.persistence.records import Records
 from volflow.persistence.work import Cancelled, Stale
-from volflow.runner import AlreadyRunning, Runner, jitter
+from volflow.runner import AlreadyRunning, Runner
 
 T = TypeVar("T")
 
@@ -30,23 +30,9 @@ REPEATS = 100
 class Joiner:
     """How a call meets other runs of its volume or of its operation."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, records: Records) -> None:
         self._runner = runner
-
-    def find(self, operation_id: str) -> StoredOperation | None:
-        """The operation, or None."""
-        with self._runner.database.read() as connection:
-            return operations.get(connection, operation_id)
-
-    def get(self, operation_id: str) -> StoredOperation:
-        """The operation.
-
-        :raises OperationNotFound: there is none.
-        """
-        found = self.find(operation_id)
-        if found is None:
-            raise OperationNotFound(f"there is no operation {operation_id}")
-        return found
+        self._records = records
 
     def is_dead(self, stored: StoredOperation) -> bool:
         """True where a running operation has nobody who runs it."""
@@ -68,7 +54,7 @@ class Joiner:
             if not (self._may_resume(stored) and self._resume(stored)):
                 time.sleep(pause)
                 pause = min(pause * 2, PAUSE_SECONDS_MAX)
-            stored = self.get(stored.id)
+            stored = self._records.operation(stored.id)
         return stored
 
     def repeat(self, attempt: Callable[[], T]) -> T:
@@ -114,7 +100,7 @@ class Joiner:
                 first,
                 found.leftovers,
             )
-        return self.get(found.id)
+        return self._records.operation(found.id)
 
     def _may_resume(self, stored: StoredOperation) -> bool:
         return (

@@ -22,11 +22,14 @@ from volflow.models import (
     Connector,
     Event,
     Operation,
+    OperationState,
     RecoveryReport,
     Volume,
+    VolumeStatus,
 )
 from volflow.oneshots import OneShots
 from volflow.opening import open_store
+from volflow.persistence.records import Records
 from volflow.recovery import Recovery
 from volflow.runner import Limits, Runner
 from volflow.settings import load_settings
@@ -77,14 +80,22 @@ class VolumeManager:
         self._closed = False
         try:
             self._set_up_drivers()
+            records = Records(store.database, store.cipher)
             runner = Runner(
-                store.database, store.cipher, self._drivers, self.leases, store.locks, limits
+                store.database,
+                store.cipher,
+                records,
+                self._drivers,
+                self.leases,
+                store.locks,
+                limits,
             )
-            joiner = Joiner(runner)
-            self._calls = Calls(runner, joiner)
-            self._one_shots = OneShots(runner, joiner, self._calls)
-            self._inventory = Inventory(runner, joiner, self._calls)
-            self._recovery = Recovery(runner, joiner, limits.lease)
+            joiner = Joiner(runner, records)
+            self._records = records
+            self._calls = Calls(runner, records, joiner)
+            self._one_shots = OneShots(runner, records, joiner, self._calls)
+            self._inventory = Inventory(runner, records, joiner)
+            self._recovery = Recovery(runner, records, joiner, limits.lease)
             if recover:
                 self._recovery.run()
                 self._recovery.start()
@@ -156,7 +167,7 @@ class VolumeManager:
 
         :raises VolumeNotFound: there is none, or it was deleted.
         """
-        return self._inventory.get_volume(_volume_id(volume_id))
+        return self._records.volume(_volume_id(volume_id))
 
     def list_volumes(
         self,
@@ -169,7 +180,8 @@ class VolumeManager:
         """Volumes, oldest first; ``marker`` is the last id of the page before."""
         after = check.optional_uuid("marker", marker)
         wanted = check.text("backend", backend)
-        return self._inventory.list_volumes(status, wanted, check.limit(limit), after)
+        found = check.choice("status", status, VolumeStatus)
+        return self._records.volumes(found, wanted, check.limit(limit), after)
 
     def delete_volume(self, context: RequestContext, volume_id: str) -> None:
         """Delete a volume that is available or in error, and has no attachment.
@@ -184,14 +196,14 @@ class VolumeManager:
     ) -> list[Attachment]:
         """Attachments, oldest first; with ``live=False`` also the detached ones."""
         wanted = check.optional_uuid("volume_id", volume_id)
-        return self._inventory.list_attachments(wanted, check.flag("live", live))
+        return self._records.attachments(wanted, check.flag("live", live))
 
     def get_attachment(self, context: RequestContext, attachment_id: str) -> Attachment:
         """The attachment, also a detached one.
 
         :raises AttachmentNotFound: there is none.
         """
-        return self._inventory.get_attachment(check.uuid_of("attachment_id", attachment_id))
+        return self._records.attachment(check.uuid_of("attachment_id", attachment_id))
 
     def set_maintenance(self, context: RequestContext, volume_id: str, on: bool) -> Volume:
         """Take an available volume out of use, or back.
@@ -383,7 +395,7 @@ class VolumeManager:
 
         :raises OperationNotFound: there is none.
         """
-        return self._inventory.get_operation(_operation_id(operation_id))
+        return self._records.operation(_operation_id(operation_id)).record
 
     def list_operations(
         self,
@@ -396,11 +408,13 @@ class VolumeManager:
         """Operations, oldest first; ``marker`` is the last id of the page before."""
         volume = check.optional_uuid("volume_id", volume_id)
         after = check.optional_uuid("marker", marker)
-        return self._inventory.list_operations(state, volume, check.limit(limit), after)
+        found = check.choice("state", state, OperationState)
+        return self._records.operations(found, volume, check.limit(limit), after)
 
     def operation_timeline(self, context: RequestContext, operation_id: str) -> list[Event]:
         """What happened in an operation, in order; times are the database's."""
-        return self._inventory.timeline(_operation_id(operation_id))
+        found = self._records.operation(_operation_id(operation_id))
+        return self._records.timeline(found.id)
 
     def cancel_operation(self, context: RequestContext, operation_id: str) -> Operation:
         """Roll back what is not settled; a running operation at its next barrier.

@@ -8,16 +8,18 @@ from typing import Any
 from oslo_context.context import RequestContext
 
 from volflow import arguments as check
-from volflow.calls import Calls, attach_arguments, new_operation, require_mode
-from volflow.exceptions import AttachmentNotFound, InvalidInput, InvalidVolume
+from volflow import rules
+from volflow.calls import Calls, attach_arguments, new_operation
+from volflow.exceptions import InvalidInput, InvalidVolume
 from volflow.flows.phases import PHASES, UNDOS
 from volflow.joining import Joiner
 from volflow.models import Attachment, Operation, OperationKind, OperationState, Volume
 from volflow.persistence import operations
 from volflow.persistence.operations import StoredOperation
-from volflow.persistence.volumes import public
+from volflow.persistence.records import Records
 from volflow.persistence.work import new_id
-from volflow.runner import Runner, raise_outcome
+from volflow.runner import Runner
+from volflow.settling import raise_outcome
 
 _RESTS = (
     OperationState.SUCCEEDED,
@@ -31,8 +33,9 @@ POLL_SECONDS_MAX = 0.5
 class OneShots:
     """Whole operations: run here, waited for, cancelled."""
 
-    def __init__(self, runner: Runner, joiner: Joiner, calls: Calls) -> None:
+    def __init__(self, runner: Runner, records: Records, joiner: Joiner, calls: Calls) -> None:
         self._runner = runner
+        self._records = records
         self._joiner = joiner
         self._calls = calls
 
@@ -54,21 +57,21 @@ class OneShots:
         }
 
         def attempt() -> Attachment:
-            if operation_id and (stored := self._joiner.find(operation_id)):
+            if operation_id and (stored := self._records.find_operation(operation_id)):
                 same = self._joiner.same(stored, OperationKind.ATTACH, volume_id, given)
-                return self._attachment(same.record.attachment_id)
-            snapshot = self._calls.live(volume_id)
+                return self._records.attachment(same.record.attachment_id)
+            snapshot = self._records.live(volume_id)
             volume = snapshot.volume.volume
             self._runner.driver(volume.backend)
-            require_mode(volume, mode)
-            self._calls.require_reservable(snapshot)
+            rules.require_mode(volume, mode)
+            rules.require_reservable(snapshot)
             phase = PHASES["attach_volume"]
             operation = new_operation(
                 context, operation_id, phase.kind, phase.name, volume, new_id()
             )
             run = self._runner.start(context, phase, operation, snapshot, given)
             raise_outcome(run)
-            return self._attachment(operation.attachment_id)
+            return self._records.attachment(operation.attachment_id)
 
         return self._joiner.repeat(attempt)
 
@@ -83,20 +86,20 @@ class OneShots:
         given = {"call": "detach_volume", "wanted": attachment_id, "force": force or None}
 
         def attempt() -> Volume:
-            if operation_id and (stored := self._joiner.find(operation_id)):
+            if operation_id and (stored := self._records.find_operation(operation_id)):
                 self._joiner.same(stored, OperationKind.DETACH, volume_id, given)
-                return public(self._calls.live(volume_id).volume.volume)
-            snapshot = self._calls.live(volume_id)
+                return self._records.volume(volume_id)
+            snapshot = self._records.live(volume_id)
             volume = snapshot.volume.volume
             self._runner.driver(volume.backend)
-            attachment = self._calls.require_detachable(snapshot, attachment_id)
+            attachment = self._calls.detachable(snapshot, attachment_id)
             phase = PHASES["detach_volume"]
             operation = new_operation(
                 context, operation_id, phase.kind, phase.name, volume, attachment.id
             )
             run = self._runner.start(context, phase, operation, snapshot, given)
             raise_outcome(run)
-            return public(self._calls.live(volume_id).volume.volume)
+            return self._records.volume(volume_id)
 
         return self._joiner.repeat(attempt)
 
@@ -108,7 +111,7 @@ class OneShots:
         until = None if timeout is None else time.monotonic() + timeout
         pause = POLL_SECONDS
         while True:
-            found = self._joiner.get(operation_id).record
+            found = self._records.operation(operation_id).record
             if found.state in _RESTS:
                 return found
             left = pause if until is None else min(pause, until - time.monotonic())
@@ -121,7 +124,7 @@ class OneShots:
         """Undo what is not settled: now, or at the next barrier of the run that has it."""
 
         def attempt() -> Operation:
-            stored = self._joiner.get(operation_id)
+            stored = self._records.operation(operation_id)
             record = stored.record
             if record.settled or record.state is OperationState.REVERTING:
                 return record
@@ -132,7 +135,7 @@ class OneShots:
             if record.state is OperationState.NEEDS_ATTENTION:
                 return record
             self._cancel(context, stored)
-            return self._joiner.get(operation_id).record
+            return self._records.operation(operation_id).record
 
         return self._joiner.repeat(attempt)
 
@@ -140,7 +143,7 @@ class OneShots:
         undo = UNDOS["cancel_operation"]
         reason = InvalidVolume(f"operation {stored.id} was cancelled")
         if stored.record.state is OperationState.WAITING:
-            snapshot = self._runner.snapshot(stored.record.volume_id, stored.id)
+            snapshot = self._records.snapshot(stored.record.volume_id, stored.id)
             run = self._runner.undo(context, undo, snapshot, reason)
         elif self._joiner.is_dead(stored) and self._runner.serves(stored.record.backend):
             taken = self._runner.resume(stored, undo, reason, wait_for_lock=True)
@@ -148,16 +151,11 @@ class OneShots:
                 return
             run = taken
         else:
-            with_flag = self._runner.database.write
             epoch = stored.record.epoch
-            with_flag(lambda c: operations.request_cancel(c, stored.id, epoch))
+            self._runner.database.write(
+                lambda c: operations.request_cancel(c, stored.id, epoch),
+                landed=lambda c: False,  # asking again changes nothing
+            )
             return
         if run.leftovers:
             raise_outcome(run)
-
-    def _attachment(self, attachment_id: str | None) -> Attachment:
-        with self._runner.database.read() as connection:
-            found = self._runner.attachments.get(connection, attachment_id or "")
-        if found is None:
-            raise AttachmentNotFound(f"there is no attachment {attachment_id}")
-        return found.attachment

@@ -18,9 +18,9 @@ from oslo_context.context import RequestContext
 from volflow.exceptions import Fenced, InvalidVolume, VolflowError
 from volflow.flows.phases import UNDOS
 from volflow.joining import Joiner
-from volflow.models import OperationState, RecoveryReport
-from volflow.persistence import operations
+from volflow.models import OperationKind, OperationState, RecoveryReport
 from volflow.persistence.operations import StoredOperation
+from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.work import Cancelled, Stale
 from volflow.runner import AlreadyRunning, Runner
 from volflow.tasks.run import Run
@@ -34,8 +34,11 @@ SLEEP_SECONDS_MAX = 5.0
 class Recovery:
     """Finds operations that are due and brings them on."""
 
-    def __init__(self, runner: Runner, joiner: Joiner, lease_seconds: float) -> None:
+    def __init__(
+        self, runner: Runner, records: Records, joiner: Joiner, lease_seconds: float
+    ) -> None:
         self._runner = runner
+        self._records = records
         self._joiner = joiner
         self._longest_sleep = min(lease_seconds, SLEEP_SECONDS_MAX)
         self._wake = threading.Event()
@@ -48,7 +51,7 @@ class Recovery:
         :param all_due: do not wait for the backoff of what was refused before.
         """
         found: dict[str, list[str]] = defaultdict(list)
-        for stored in self._unsettled():
+        for stored in self._records.unsettled():
             if not self._runner.serves(stored.record.backend):
                 continue
             try:
@@ -100,17 +103,30 @@ class Recovery:
 
     def _waiting(self, stored: StoredOperation) -> str | None:
         """Undo an operation whose caller did not come back, unless it is in use (G4)."""
-        snapshot = self._runner.snapshot(stored.record.volume_id, stored.id)
-        if self._runner.in_use(snapshot):
+        snapshot = self._records.snapshot(stored.record.volume_id, stored.id)
+        if self._in_use(snapshot):
             return "needs_attention"
         reason = InvalidVolume(f"operation {stored.id} passed its caller's deadline")
         context = RequestContext(request_id=stored.record.request_id, overwrite=False)
         run = self._runner.undo(context, UNDOS["expire"], snapshot, reason)
         return _outcome(run, "rolled_back")
 
-    def _unsettled(self) -> list[StoredOperation]:
-        with self._runner.database.read() as connection:
-            return operations.unsettled(connection)
+    def _in_use(self, snapshot: Snapshot) -> bool:
+        """True where an initiator that a waiting attach let in is logged in, or may be."""
+        stored = snapshot.operation
+        assert stored is not None
+        record = stored.record
+        if record.kind is not OperationKind.ATTACH or not stored.arguments.get("handed_out"):
+            return False
+        mine = [a for a in snapshot.attachments if a.attachment.id == record.attachment_id]
+        initiator = mine[0].initiator if mine else None
+        if any(a.initiator == initiator for a in snapshot.attachments if a not in mine):
+            return False
+        for export in self._runner.driver(record.backend).list_exports():
+            if export.volume_id == record.volume_id:
+                sessions = export.sessions
+                return sessions is None or initiator in [s.lower() for s in sessions]
+        return False
 
     def _loop(self) -> None:
         while not self._closed:
@@ -129,7 +145,7 @@ class Recovery:
     def _sleep(self) -> float:
         due = [
             (when - stored.now).total_seconds()
-            for stored in self._unsettled()
+            for stored in self._records.unsettled()
             for when in _due(stored)
         ]
         return min(self._longest_sleep, max(SLEEP_SECONDS_MIN, min(due, default=1e9) + 0.01))

@@ -8,7 +8,6 @@ some flows back, and settles with its last commit.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,49 +15,28 @@ from typing import Any, TypeVar
 
 from oslo_context.context import RequestContext
 
-from volflow.exceptions import (
-    BackendNotFound,
-    ConnectionInUse,
-    Fenced,
-    InvalidVolume,
-    RollbackIncomplete,
-    VolumeNotFound,
-    from_record,
-)
+from volflow.exceptions import BackendNotFound, Fenced, InvalidVolume, from_record
 from volflow.flows.engine import drive
 from volflow.flows.phases import PHASES, UNDOS, Phase, Undo
 from volflow.leases import Leases
 from volflow.locks import FileLock
 from volflow.models import Operation, OperationKind, OperationState
-from volflow.persistence import flows as flow_rows
 from volflow.persistence import operations
-from volflow.persistence.attachments import Attachments, StoredAttachment
 from volflow.persistence.engine import Database
 from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 from volflow.persistence.operations import StoredOperation
+from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.secrets import Cipher
-from volflow.persistence.volumes import StoredVolume, Volumes
 from volflow.persistence.work import Cancelled, Claim, FromNow, UnitOfWork
+from volflow.settling import settle
 from volflow.tasks.run import Run
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
-RETRY_SECONDS = 1.0
-RETRY_SECONDS_MAX = 300.0
-
 
 class AlreadyRunning(Exception):
     """This process runs the operation in another thread."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A volume, its live attachments, and the operation that owns it or that was asked for."""
-
-    volume: StoredVolume
-    attachments: list[StoredAttachment]
-    operation: StoredOperation | None
 
 
 @dataclass(frozen=True)
@@ -77,17 +55,17 @@ class Runner:
         self,
         database: Database,
         cipher: Cipher,
+        records: Records,
         drivers: Mapping[str, Any],
         leases: Leases,
         lock_directory: Path,
         limits: Limits,
     ) -> None:
         self.database = database
-        self.cipher = cipher
         self.leases = leases
         self.limits = limits
-        self.volumes = Volumes(cipher)
-        self.attachments = Attachments(cipher)
+        self._cipher = cipher
+        self._records = records
         self._drivers = drivers
         self._locks = lock_directory / "volumes"
         self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -108,20 +86,6 @@ class Runner:
     def serves(self, backend: str) -> bool:
         """True where this process has the backend's driver."""
         return backend in self._drivers
-
-    def snapshot(self, volume_id: str, operation_id: str | None = None) -> Snapshot:
-        """Read a volume with its owner, or with the operation asked for.
-
-        :raises VolumeNotFound: there is none, or it was deleted.
-        """
-        with self.database.read() as connection:
-            volume = self.volumes.get(connection, volume_id)
-            if volume is None:
-                raise VolumeNotFound(f"there is no volume {volume_id}")
-            attachments = self.attachments.live(connection, volume_id)
-            wanted = operation_id or volume.volume.operation_id
-            found = operations.get(connection, wanted) if wanted else None
-        return Snapshot(volume, attachments, found)
 
     # Forward
 
@@ -211,7 +175,7 @@ class Runner:
             run = self._claiming(context, snapshot, stored, arguments)
             run.first_error = reason
             run.work.set_operation(arguments=arguments)
-            return self._back(run, undo, self._flows(stored.id))
+            return self._back(run, undo, self._records.flows(stored.id))
 
         return self._owning(stored.id, stored.record.epoch + 1, body)
 
@@ -239,7 +203,7 @@ class Runner:
             )
             if not taken:
                 return None
-            snapshot = self.snapshot(seen.record.volume_id, seen.id)
+            snapshot = self._records.snapshot(seen.record.volume_id, seen.id)
             return self._continue(snapshot, undo, reason, wait_for_lock)
 
         return self._owning(seen.id, epoch, body)
@@ -265,7 +229,7 @@ class Runner:
         run.first_error = run.first_error or reason
         run.work.event("operation", "taken over")
         run.work.set_operation(attempts=stored.attempts + 1)
-        flows = self._flows(stored.id)
+        flows = self._records.flows(stored.id)
         undo = undo or UNDOS.get(operation.phase)
         if undo is not None:
             return self._back(run, undo, flows)
@@ -280,22 +244,6 @@ class Runner:
         run.work.cancellable = False
         self._drive_back(run, [flow])
         return self._settle(run, phase, succeeded=False)
-
-    def in_use(self, snapshot: Snapshot) -> bool:
-        """True where an initiator that a waiting attach let in is logged in, or may be."""
-        stored = _operation(snapshot)
-        record = stored.record
-        if record.kind is not OperationKind.ATTACH or not stored.arguments.get("handed_out"):
-            return False
-        mine = [a for a in snapshot.attachments if a.attachment.id == record.attachment_id]
-        initiator = mine[0].initiator if mine else None
-        if any(a.initiator == initiator for a in snapshot.attachments if a not in mine):
-            return False
-        for export in self.driver(record.backend).list_exports():
-            if export.volume_id == record.volume_id:
-                sessions = export.sessions
-                return sessions is None or initiator in [s.lower() for s in sessions]
-        return False
 
     def touch(self, stored: StoredOperation) -> None:
         """Let an operation that waits wait for its deadline anew: its caller showed life."""
@@ -330,34 +278,10 @@ class Runner:
             drive(run, flow)
 
     def _settle(self, run: Run, phase: Phase | Undo, succeeded: bool) -> Run:
-        """Write where the operation stands now, in the run's last commit."""
-        state = _state_after(run, phase, succeeded)
-        values: dict[str, Any] = {"state": state.value, "deadline": None, "retry_at": None}
-        if succeeded and not run.leftovers:
-            values["error"] = None
-        else:
-            values |= run.error_values()
-        if state is OperationState.WAITING:
-            if self.limits.deadline is not None:
-                values["deadline"] = FromNow(self.limits.deadline)
-            if not succeeded:
-                values["arguments"] = _remaining_arguments(run, phase)
-        elif state is OperationState.NEEDS_ATTENTION:
-            values["retry_at"] = FromNow(self._backoff(run))
-        else:
-            values["finished_at"] = FromNow()
-        values["leftovers"] = run.leftovers or None
-        run.work.set_operation(**values)
-        run.work.event("operation", state.value)
-        run.commit(release=True)
-        run.state = state
-        self._forget_lock(run)
+        settle(run, phase, succeeded, self.limits.deadline)
+        if run.operation.kind is OperationKind.DELETE and run.state is OperationState.SUCCEEDED:
+            self._lock_path(run.volume.id).unlink(missing_ok=True)
         return run
-
-    def _backoff(self, run: Run) -> float:
-        """Exponential, with full jitter."""
-        limit = min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2 ** min(run.attempts, 16))
-        return 0.1 + jitter(limit)
 
     def _cancellable(self, operation_id: str, epoch: int, body: Callable[[], Run]) -> Run:
         """Run ``body``; where it is cancelled on the way, undo the operation.
@@ -368,8 +292,7 @@ class Runner:
             return self._owning(operation_id, epoch, body)
         except Cancelled:
             LOG.info("operation %s is cancelled", operation_id)
-        with self.database.read() as connection:
-            stored = operations.get(connection, operation_id)
+        stored = self._records.find_operation(operation_id)
         reason = InvalidVolume(f"operation {operation_id} was cancelled")
         undo = UNDOS["cancel_operation"]
         run = None if stored is None else self.resume(stored, undo, reason, wait_for_lock=True)
@@ -436,7 +359,7 @@ class Runner:
         run = Run(
             context=context,
             driver=self.driver(operation.backend),
-            cipher=self.cipher,
+            cipher=self._cipher,
             leases=self.leases,
             lock=FileLock(self._lock_path(operation.volume_id)),
             lock_seconds=self.limits.driver_call if lock_seconds is None else lock_seconds,
@@ -452,12 +375,8 @@ class Runner:
             run.attempts = snapshot.operation.attempts
         return run
 
-    def _flows(self, operation_id: str) -> list[StoredFlow]:
-        with self.database.read() as connection:
-            return flow_rows.of_operation(connection, operation_id)
-
     def _next_seq(self, operation_id: str) -> int:
-        found = self._flows(operation_id)
+        found = self._records.flows(operation_id)
         return found[-1].seq + 1 if found else 0
 
     def _owns(self, connection: Any, operation_id: str, owner: str, epoch: int) -> bool:
@@ -467,56 +386,8 @@ class Runner:
     def _lock_path(self, volume_id: str) -> Path:
         return self._locks / f"{volume_id}.lock"
 
-    def _forget_lock(self, run: Run) -> None:
-        if run.operation.kind is OperationKind.DELETE and run.state is OperationState.SUCCEEDED:
-            self._lock_path(run.volume.id).unlink(missing_ok=True)
-
-
-def jitter(limit: float) -> float:
-    """A random span from 0 to ``limit``, so that those who collided do not meet again."""
-    return limit * random.random()  # noqa: S311 - nothing secret depends on it
-
-
-def raise_outcome(run: Run) -> None:
-    """Raise what the caller of a run has to hear; nothing after a success.
-
-    :raises RollbackIncomplete: an undo, or a step of a forced detach, is being refused.
-    """
-    error = run.first_error
-    if run.leftovers:
-        if isinstance(error, ConnectionInUse):
-            raise error
-        raise RollbackIncomplete(
-            f"volume {run.volume.id}: the backend refuses {'; '.join(run.leftovers)}; "
-            "recovery goes on with it",
-            error,
-            run.leftovers,
-        ) from error
-    if error is not None:
-        raise error
-
 
 def _operation(snapshot: Snapshot) -> StoredOperation:
     if snapshot.operation is None:
         raise InvalidVolume(f"volume {snapshot.volume.volume.id} has no operation")
     return snapshot.operation
-
-
-def _state_after(run: Run, phase: Phase | Undo, succeeded: bool) -> OperationState:
-    if run.leftovers:
-        return OperationState.NEEDS_ATTENTION
-    if isinstance(phase, Undo):
-        ends = phase.phases is None
-    else:
-        ends = phase.settles if succeeded else phase.opens
-    if not ends:
-        return OperationState.WAITING
-    return OperationState.SUCCEEDED if succeeded else OperationState.ROLLED_BACK
-
-
-def _remaining_arguments(run: Run, phase: Phase | Undo) -> dict[str, Any]:
-    """The arguments without what a phase that was undone had added."""
-    gone = {"force"}
-    if "initialize_connection" in phase.name:
-        gone |= {"connector", "handed_out"}
-    return {k: v for k, v in run.arguments.items() if k not in gone}

@@ -31,6 +31,14 @@ def public(volume: DriverVolume) -> Volume:
     return Volume(**{name: getattr(volume, name) for name in _PUBLIC})
 
 
+def revision(connection: Connection, volume_id: str) -> int | None:
+    """How often the volume's row was changed; None where there is none."""
+    found: int | None = connection.execute(
+        select(_T.revision).where(_T.id == volume_id)
+    ).scalar_one_or_none()
+    return found
+
+
 class Volumes:
     """Reads volumes; every change goes through a unit of work."""
 

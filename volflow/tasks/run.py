@@ -31,7 +31,6 @@ from volflow.models import (
     DriverVolume,
     Operation,
     OperationState,
-    VolumeStatus,
     derive_status,
 )
 from volflow.persistence.attachments import StoredAttachment
@@ -432,9 +431,3 @@ def _sentence(error: Exception) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - one that cannot even be printed is still only a failure
         return "(it has no message)"
-
-
-def expected_status(volume: DriverVolume, wanted: Sequence[VolumeStatus]) -> InvalidVolume:
-    """The error for a volume that is not in a status that the call needs."""
-    names = " or ".join(wanted)
-    return InvalidVolume(f"volume {volume.id} is {volume.status}; expected {names}")

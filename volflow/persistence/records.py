@@ -1,0 +1,136 @@
+"""Everything that is read: volumes, attachments, operations, flows, timelines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from volflow.exceptions import (
+    AttachmentNotFound,
+    OperationNotFound,
+    VolumeNotFound,
+)
+from volflow.models import Attachment, Event, Operation, Volume
+from volflow.persistence import flows, operations
+from volflow.persistence.attachments import Attachments, StoredAttachment
+from volflow.persistence.engine import Database
+from volflow.persistence.flows import StoredFlow
+from volflow.persistence.operations import StoredOperation
+from volflow.persistence.secrets import Cipher
+from volflow.persistence.volumes import StoredVolume, Volumes, public
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A volume, its live attachments, and the operation that owns it or that was asked for."""
+
+    volume: StoredVolume
+    attachments: list[StoredAttachment]
+    operation: StoredOperation | None
+
+
+class Records:
+    """Reads; each call is one transaction, which ends by a rollback."""
+
+    def __init__(self, database: Database, cipher: Cipher) -> None:
+        self._database = database
+        self._volumes = Volumes(cipher)
+        self._attachments = Attachments(cipher)
+
+    def snapshot(self, volume_id: str, operation_id: str | None = None) -> Snapshot:
+        """A volume, also a deleted one, with its owner or with the operation asked for.
+
+        :raises VolumeNotFound: the database never had it.
+        """
+        with self._database.read() as connection:
+            volume = self._volumes.get(connection, volume_id)
+            if volume is None:
+                raise VolumeNotFound(f"there is no volume {volume_id}")
+            attachments = self._attachments.live(connection, volume_id)
+            wanted = operation_id or volume.volume.operation_id
+            found = operations.get(connection, wanted) if wanted else None
+        return Snapshot(volume, attachments, found)
+
+    def live(self, volume_id: str) -> Snapshot:
+        """A volume that was not deleted, with its owner.
+
+        :raises VolumeNotFound: there is none.
+        """
+        snapshot = self.snapshot(volume_id)
+        if snapshot.volume.deleted:
+            raise VolumeNotFound(f"volume {volume_id} was deleted")
+        return snapshot
+
+    def find_volume(self, volume_id: str) -> StoredVolume | None:
+        """The volume, also a deleted one; None where the database never had it."""
+        with self._database.read() as connection:
+            return self._volumes.get(connection, volume_id)
+
+    def volume(self, volume_id: str) -> Volume:
+        """The volume.
+
+        :raises VolumeNotFound: there is none, or it was deleted.
+        """
+        found = self.find_volume(volume_id)
+        if found is None or found.deleted:
+            raise VolumeNotFound(f"there is no volume {volume_id}")
+        return public(found.volume)
+
+    def volumes(
+        self, status: str | None, backend: str | None, limit: int | None, marker: str | None
+    ) -> list[Volume]:
+        """Volumes that are not deleted, oldest first."""
+        with self._database.read() as connection:
+            return self._volumes.list(connection, status, backend, limit, marker)
+
+    def attachment(self, attachment_id: str | None) -> Attachment:
+        """The attachment, also a detached one.
+
+        :raises AttachmentNotFound: there is none.
+        """
+        with self._database.read() as connection:
+            found = self._attachments.get(connection, attachment_id or "")
+        if found is None:
+            raise AttachmentNotFound(f"there is no attachment {attachment_id}")
+        return found.attachment
+
+    def attachments(self, volume_id: str | None, live: bool) -> list[Attachment]:
+        """Attachments, oldest first."""
+        with self._database.read() as connection:
+            return self._attachments.list(connection, volume_id, live)
+
+    def find_operation(self, operation_id: str) -> StoredOperation | None:
+        """The operation, or None."""
+        with self._database.read() as connection:
+            return operations.get(connection, operation_id)
+
+    def operation(self, operation_id: str) -> StoredOperation:
+        """The operation.
+
+        :raises OperationNotFound: there is none.
+        """
+        found = self.find_operation(operation_id)
+        if found is None:
+            raise OperationNotFound(f"there is no operation {operation_id}")
+        return found
+
+    def operations(
+        self, state: str | None, volume_id: str | None, limit: int | None, marker: str | None
+    ) -> list[Operation]:
+        """Operations, oldest first."""
+        with self._database.read() as connection:
+            return operations.find(connection, state, volume_id, limit, marker)
+
+    def unsettled(self) -> list[StoredOperation]:
+        """Every operation that is not settled, oldest first."""
+        with self._database.read() as connection:
+            return operations.unsettled(connection)
+
+    def flows(self, operation_id: str) -> list[StoredFlow]:
+        """The flows of an operation, first attempt first."""
+        with self._database.read() as connection:
+            return flows.of_operation(connection, operation_id)
+
+    def timeline(self, operation_id: str) -> list[Event]:
+        """What happened in an operation, in order."""
+        with self._database.read() as connection:
+            return operations.timeline(connection, operation_id)
