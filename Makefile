@@ -1,0 +1,60 @@
+# Every target sets up what it needs: see tools/bootstrap.sh.
+
+.POSIX:
+.PHONY: help demo test lint types bench docs clean distclean
+.SILENT:
+
+PY = .venv/bin/python
+# Passed on: make test ARGS='-k attach', make demo ARGS=--help
+ARGS =
+PYTHON ?=
+
+help:
+	echo 'make demo       attach a volume, die half way, watch it recover'
+	echo 'make test       lint, types, and the tests of this tree'
+	echo 'make lint       ruff check and ruff format --check'
+	echo 'make types      mypy --strict, and the stubs against what is installed'
+	echo 'make docs       run the examples in the docs and the docstrings'
+	echo 'make bench      measure'
+	echo 'make clean      remove what the tools cached and built; distclean: .venv too'
+	echo 'ARGS= is passed on; PYTHON= names the interpreter that .venv is made of.'
+
+demo:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh demo
+	.venv/bin/volflow demo $(ARGS)
+
+# The tests run also where lint or types fail, and last, so that their summary closes.
+test:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh test
+	failed=; \
+	$(MAKE) -s lint || failed="$$failed lint"; \
+	$(MAKE) -s types || failed="$$failed types"; \
+	test -z "$$failed" || echo "volflow: failed:$$failed (above); going on with the tests" >&2; \
+	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS) && test -z "$$failed"
+
+lint:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+types:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	$(PY) -m mypy
+	PYTHONWARNINGS=ignore MYPYPATH=typings $(PY) -m mypy.stubtest taskflow oslo_db --concise \
+		--ignore-missing-stub --ignore-positional-only --mypy-config-file setup.cfg
+
+bench:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	$(PY) -m benchmarks $(ARGS)
+
+docs:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	$(PY) -m pytest --doctest-modules --doctest-glob='*.md' \
+		--ignore=volflow/persistence/migrations volflow docs $(ARGS)
+
+clean:
+	rm -rf build dist volflow.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name '.?*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv .tox

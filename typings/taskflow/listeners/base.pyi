@@ -1,0 +1,26 @@
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from taskflow.engines import base as engine_base
+
+class Listener:
+    def __init__(
+        self,
+        engine: engine_base.Engine,
+        task_listen_for: Iterable[str] = ...,
+        flow_listen_for: Iterable[str] = ...,
+        retry_listen_for: Iterable[str] = ...,
+    ) -> None: ...
+    def _flow_receiver(self, state: str, details: dict[str, Any]) -> None: ...
+    def _task_receiver(self, state: str, details: dict[str, Any]) -> None: ...
+    def _retry_receiver(self, state: str, details: dict[str, Any]) -> None: ...
+    def register(self) -> None: ...
+    def deregister(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        type: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None: ...
