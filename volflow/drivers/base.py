@@ -152,8 +152,16 @@ class VolumeDriver:
 
 
 def initiator_of(driver: object, connector: Connector) -> str:
-    """Name the ACL's key for a connector: the driver's own rule, or the lower-case initiator."""
+    """Name the ACL's key for a connector: the driver's own rule, or the lower-case initiator.
+
+    :raises InvalidConnector: the driver's own rule finds none.
+    """
     own = getattr(driver, "initiator_of", None)
-    if own is not None:
+    if own is None:
+        return str(connector.get("initiator", "")).lower()
+    try:
         return str(own(connector))
-    return str(connector.get("initiator", "")).lower()
+    except InvalidConnector:
+        raise
+    except Exception as e:
+        raise InvalidConnector(f"the connector names no initiator: {type(e).__name__}") from e

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from oslo_db.exception import DBConnectionError
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
 
 from volflow.testing.faults import Crash
 
@@ -97,7 +97,7 @@ _UNCOUNTED = frozenset({"do_setup", "check_for_setup_error", "initiator_of", "lo
 
 def lost_reply(name: str) -> BaseException:
     """The error of a connection that broke: what was asked may have happened or not."""
-    return OperationalError(name, None, ConnectionResetError("the connection was reset"))
+    return DBConnectionError(ConnectionResetError(f"the connection was reset: {name}"))
 
 
 def watched(manager: VolumeManager, points: Points) -> Any:
