@@ -62,3 +62,20 @@ def to_mermaid() -> str:
 
 def _name(status: S | None) -> str:
     return "[*]" if status is None else status.value.replace("-", "_")
+
+
+def to_page() -> str:
+    """The page of the docs that draws the table."""
+    rows = "\n".join(
+        f"| {t.before or '(none)'} | {t.after or '(none)'} | {t.reason} |" for t in TRANSITIONS
+    )
+    return (
+        "# The states of a volume\n\n"
+        "Drawn from the table in `volflow/states.py`; a test holds this page against it.\n\n"
+        f"```mermaid\n{to_mermaid()}\n```\n\n"
+        "| from | to | when |\n| --- | --- | --- |\n"
+        f"{rows}\n\n"
+        "`attaching`, `detaching`, `creating` and `deleting` are transitional: a volume has such "
+        "a status only\nwhile an operation owns it. A volume that is attached (or in maintenance) "
+        "belongs to nobody.\n"
+    )
