@@ -14,6 +14,7 @@ from volflow.exceptions import (
     InvalidVolumeAttachMode,
 )
 from volflow.models import Connector
+from volflow.texts import is_storable
 
 TEXT_LENGTH = 255
 SIZE_MAX_GIB = 16 * 1024 * 1024
@@ -55,7 +56,7 @@ def text(what: str, value: Any, optional: bool = True, length: int = TEXT_LENGTH
         raise InvalidInput(f"{what} has to be a string, not {_shown(value)}")
     if len(value) > length:
         raise InvalidInput(f"{what} is longer than {length} characters")
-    if "\0" in value or not _encodable(value):
+    if not is_storable(value):
         raise InvalidInput(f"{what} contains characters that cannot be stored")
     return value
 
@@ -160,7 +161,9 @@ def _json(value: Any) -> Any:
         encoded = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return None
-    if len(encoded) > JSON_LENGTH or "\\u0000" in encoded:
+    if len(encoded) > JSON_LENGTH or "\\u0000" in encoded:  # as JSON spells it
+        return None
+    if not is_storable(json.dumps(value, ensure_ascii=False)):
         return None
     found = json.loads(encoded)
     return found if _has_string_keys(value) else None
@@ -171,14 +174,6 @@ def _has_string_keys(value: Any) -> bool:
         return all(isinstance(k, str) and _has_string_keys(v) for k, v in value.items())
     if isinstance(value, list | tuple):
         return all(_has_string_keys(v) for v in value)
-    return True
-
-
-def _encodable(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
     return True
 
 

@@ -25,7 +25,7 @@ from volflow.models import (
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.work import new_id
-from volflow.runner import Runner
+from volflow.runner import Runner, cancelled
 from volflow.settling import raise_outcome
 
 
@@ -88,10 +88,11 @@ class Calls:
         """Begin an attach that waits for its caller."""
         given = {"call": "reserve_volume"}
 
-        def attempt() -> Volume:
-            if operation_id and (stored := self._records.find_operation(operation_id)):
-                self._joiner.same(stored, OperationKind.ATTACH, volume_id, given)
-                return self._records.volume(volume_id)
+        def known(stored: StoredOperation) -> Volume:
+            self._joiner.same(stored, OperationKind.ATTACH, volume_id, given)
+            return self._records.volume(volume_id)
+
+        def fresh() -> Volume:
             snapshot = self._records.live(volume_id)
             rules.require_reservable(snapshot)
             phase = PHASES["reserve_volume"]
@@ -102,7 +103,7 @@ class Calls:
             raise_outcome(self._runner.start(context, phase, operation, snapshot, given))
             return self._records.volume(volume_id)
 
-        return self._joiner.repeat(attempt)
+        return self._joiner.once(operation_id, known, fresh)
 
     def initialize_connection(
         self, context: RequestContext, volume_id: str, connector: Any
@@ -111,7 +112,7 @@ class Calls:
         connector = check.connector(connector)
 
         def attempt() -> ConnectionInfo:
-            snapshot = self._resting(volume_id, OperationKind.ATTACH, "initialize_connection")
+            snapshot, _ = self._resting(volume_id, OperationKind.ATTACH, "initialize_connection")
             stored = snapshot.operation
             driver = self._runner.driver(snapshot.volume.volume.backend)
             if stored is None or not rules.waits(stored, OperationKind.ATTACH):
@@ -144,7 +145,7 @@ class Calls:
             raise InvalidInput("attach needs an instance_uuid or a host_name")
 
         def attempt() -> Attachment:
-            snapshot = self._resting(volume_id, OperationKind.ATTACH, "attach")
+            snapshot, _ = self._resting(volume_id, OperationKind.ATTACH, "attach")
             rules.require_mode(snapshot.volume.volume, mode)
             same = rules.same_instance(snapshot, given)
             stored = snapshot.operation
@@ -183,10 +184,11 @@ class Calls:
         """Begin a detach that waits for its caller."""
         given = {"call": "begin_detaching", "wanted": attachment_id}
 
-        def attempt() -> Volume:
-            if operation_id and (stored := self._records.find_operation(operation_id)):
-                self._joiner.same(stored, OperationKind.DETACH, volume_id, given)
-                return self._records.volume(volume_id)
+        def known(stored: StoredOperation) -> Volume:
+            self._joiner.same(stored, OperationKind.DETACH, volume_id, given)
+            return self._records.volume(volume_id)
+
+        def fresh() -> Volume:
             snapshot = self._records.live(volume_id)
             attachment = self.detachable(snapshot, attachment_id)
             phase = PHASES["begin_detaching"]
@@ -197,7 +199,7 @@ class Calls:
             raise_outcome(self._runner.start(context, phase, operation, snapshot, given))
             return self._records.volume(volume_id)
 
-        return self._joiner.repeat(attempt)
+        return self._joiner.once(operation_id, known, fresh)
 
     def terminate_connection(
         self, context: RequestContext, volume_id: str, connector: Any, force: bool
@@ -207,9 +209,12 @@ class Calls:
         check.flag("force", force)
 
         def attempt() -> None:
-            snapshot = self._resting(volume_id, None, "terminate_connection")
+            snapshot, joined = self._resting(volume_id, None, "terminate_connection", force)
             stored = snapshot.operation
-            if stored is not None and rules.waits(stored, OperationKind.DETACH):
+            if stored is not None and rules.is_stopped_attach(stored):
+                self._require_own(snapshot, stored, connector)
+                self._go_on_forced(stored)
+            elif stored is not None and rules.waits(stored, OperationKind.DETACH):
                 self._require_own(snapshot, stored, connector)
                 if stored.arguments.get("terminated"):
                     self._runner.touch(stored)
@@ -220,11 +225,17 @@ class Calls:
                     self._require_own(snapshot, stored, connector)
                     undo = UNDOS["undo_initialize_connection"]
                     raise_outcome(self._runner.undo(context, undo, snapshot, force=force))
-            else:
+            elif joined is None:
                 wanted = [VolumeStatus.DETACHING, VolumeStatus.ATTACHING]
                 raise rules.expected_status(snapshot.volume.volume, wanted)
 
         self._joiner.repeat(attempt)
+
+    def _go_on_forced(self, stored: StoredOperation) -> None:
+        """Undo an attach that a live session, or one that nobody can tell, holds open."""
+        run = self._runner.resume(stored, wait_for_lock=True, force=True)
+        if run is not None and run.leftovers:
+            raise_outcome(run)
 
     def detach(self, context: RequestContext, volume_id: str, attachment_id: str | None) -> Volume:
         """Do what of a detach is still to do."""
@@ -234,8 +245,10 @@ class Calls:
                 named = rules.require_of(volume_id, self._records.attachment(attachment_id))
                 if named.attach_status is AttachStatus.DETACHED:
                     return self._records.volume(volume_id)
-            snapshot = self._resting(volume_id, OperationKind.DETACH, "detach")
+            snapshot, joined = self._resting(volume_id, OperationKind.DETACH, "detach")
             stored = snapshot.operation
+            if joined is not None and joined.record.state is OperationState.SUCCEEDED:
+                return self._records.volume(volume_id)
             if stored is None or not rules.waits(stored, OperationKind.DETACH):
                 raise rules.expected_status(snapshot.volume.volume, [VolumeStatus.DETACHING])
             if attachment_id is None and len(snapshot.attachments) > 1:
@@ -283,8 +296,10 @@ class Calls:
         status = VolumeStatus.ATTACHING if attach else VolumeStatus.DETACHING
 
         def attempt() -> Volume:
-            snapshot = self._resting(volume_id, kind, name)
+            snapshot, joined = self._resting(volume_id, kind, name)
             stored = snapshot.operation
+            if joined is not None and joined.record.state is OperationState.ROLLED_BACK:
+                return self._records.volume(volume_id)
             if stored is None or stored.record.kind is not kind:
                 raise rules.expected_status(snapshot.volume.volume, [status])
             if stored.record.state is OperationState.NEEDS_ATTENTION:
@@ -303,18 +318,27 @@ class Calls:
 
         return self._joiner.repeat(attempt)
 
-    def _resting(self, volume_id: str, kind: OperationKind | None, phase: str) -> Snapshot:
+    def _resting(
+        self, volume_id: str, kind: OperationKind | None, phase: str, force: bool = False
+    ) -> tuple[Snapshot, StoredOperation | None]:
         """Read the volume when no run is changing it; the same call of others is waited for.
 
+        :returns: the volume, and the operation whose run was waited for, as it is now.
         :raises InvalidVolume: something else is running.
         """
         snapshot = self._records.live(volume_id)
         stored = snapshot.operation
         if stored is None:
-            return snapshot
+            return snapshot, None
         if not stored.running:
-            rules.require_orderly(stored, phase)
-            return snapshot
+            if not force:
+                rules.require_orderly(stored, phase)
+            if stored.cancel_requested and stored.record.state is OperationState.WAITING:
+                context = RequestContext(request_id=stored.record.request_id, overwrite=False)
+                undo = UNDOS["cancel_operation"]
+                self._runner.undo(context, undo, snapshot, cancelled(stored))
+                return self._records.live(volume_id), None
+            return snapshot, None
         record = stored.record
         same = record.phase == phase and kind in (None, record.kind)
         if not same and not self._joiner.is_dead(stored):
@@ -322,8 +346,10 @@ class Calls:
                 f"volume {volume_id} is {snapshot.volume.volume.status}: operation {stored.id} "
                 f"runs {record.phase} now"
             )
-        self._joiner.join(stored)
-        return self._records.live(volume_id)
+        joined = self._joiner.join(stored)
+        if not same:
+            return self._resting(volume_id, kind, phase, force)
+        return self._records.live(volume_id), joined
 
     def _require_own(
         self, snapshot: Snapshot, stored: StoredOperation, connector: dict[str, Any] | None

@@ -21,6 +21,7 @@ from volflow.models import (
     VolumeStatus,
 )
 from volflow.persistence import volumes
+from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.volumes import StoredVolume, public
 from volflow.persistence.work import FromNow, conditional_update, new_id
@@ -55,10 +56,11 @@ class Inventory:
         given = {"call": "create_volume", "volume": wanted}
         key = volume_id or new_id()
 
-        def attempt() -> Volume:
-            if volume_id and (stored := self._records.find_operation(volume_id)):
-                self._joiner.same(stored, OperationKind.CREATE, volume_id, given)
-                return self._records.volume(volume_id)
+        def known(stored: StoredOperation) -> Volume:
+            self._joiner.same(stored, OperationKind.CREATE, key, given)
+            return self._records.volume(key)
+
+        def fresh() -> Volume:
             operation_id = volume_id or new_id()
             volume = _planned(key, operation_id, wanted)
             phase = PHASES["create_volume"]
@@ -69,7 +71,7 @@ class Inventory:
 
         if volume_id is not None:
             self._refuse_taken(volume_id)
-        return self._joiner.repeat(attempt)
+        return self._joiner.once(volume_id, known, fresh)
 
     def delete_volume(self, context: RequestContext, volume_id: str) -> None:
         """Delete a volume that nobody uses."""

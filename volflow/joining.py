@@ -37,21 +37,25 @@ class Joiner:
     def is_dead(self, stored: StoredOperation) -> bool:
         """True where a running operation has nobody who runs it."""
         owner = stored.record.owner
-        return stored.lease_expired or (
-            owner is not None and self._runner.leases.is_dead(owner, stored.id)
-        )
+        if owner is None or stored.lease_expired:
+            return True
+        leases = self._runner.leases
+        if leases.is_dead(owner, stored.id):
+            return True
+        return stored.lease_is_off and not leases.is_alive(owner)
 
     def join(self, stored: StoredOperation, until: float | None = None) -> StoredOperation:
         """Wait until the operation rests; go on with it where its owner died.
 
         :param until: on the monotonic clock; None waits as long as it takes.
         :raises TimeoutError: it did not rest in time.
+        :raises BackendNotFound: its owner died, and this process cannot go on with it.
         """
         pause = PAUSE_SECONDS
         while stored.running or stored.record.state is OperationState.QUEUED:
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError(f"operation {stored.id} is still {stored.record.state}")
-            if not (self._may_resume(stored) and self._resume(stored)):
+            if not (stored.running and self.is_dead(stored) and self._resume(stored)):
                 time.sleep(pause)
                 pause = min(pause * 2, PAUSE_SECONDS_MAX)
             stored = self._records.operation(stored.id)
@@ -65,9 +69,38 @@ class Joiner:
         for turn in range(REPEATS):
             try:
                 return attempt()
-            except (Stale, AlreadyRunning):
+            except AlreadyRunning as e:
+                self._runner.leases.wait_for_end(e.operation_id)
+            except Stale:
                 time.sleep(jitter(min(0.001 * 2**turn, PAUSE_SECONDS_MAX)))
         raise InvalidVolume("the volume is changed by others all the time; try again")
+
+    def once(
+        self,
+        operation_id: str | None,
+        known: Callable[[StoredOperation], T],
+        fresh: Callable[[], T],
+    ) -> T:
+        """Do something once under a key of the caller's.
+
+        :param known: answers from the operation that has the key.
+        :param fresh: begins it.
+        """
+
+        def attempt() -> T:
+            if operation_id is None:
+                return fresh()
+            if stored := self._records.find_operation(operation_id):
+                return known(stored)
+            try:
+                return fresh()
+            except InvalidVolume:
+                # Perhaps because the same call, made at the same time, was first.
+                if self._records.find_operation(operation_id) is None:
+                    raise
+                raise Stale(f"operation {operation_id} has begun meanwhile") from None
+
+        return self.repeat(attempt)
 
     def same(
         self,
@@ -102,12 +135,8 @@ class Joiner:
             )
         return self._records.operation(found.id)
 
-    def _may_resume(self, stored: StoredOperation) -> bool:
-        return (
-            stored.running and self._runner.serves(stored.record.backend) and self.is_dead(stored)
-        )
-
     def _resume(self, stored: StoredOperation) -> bool:
+        self._runner.driver(stored.record.backend)
         try:
             return self._runner.resume(stored, wait_for_lock=True) is not None
         except (AlreadyRunning, Cancelled, Fenced, Stale):

@@ -73,11 +73,12 @@ class FileLock:
             if self._is_named(fd):
                 break
             os.close(fd)
-        if holder:
-            os.pwrite(fd, holder[:HOLDER_LENGTH].ljust(HOLDER_LENGTH).encode(), 0)
         self._fd = fd
         if self._inherited:
             _held.set((*_held.get(), fd))
+        if holder:
+            with suppress(OSError):  # a full disk: the lock is held, only not by name
+                os.pwrite(fd, holder[:HOLDER_LENGTH].ljust(HOLDER_LENGTH).encode(), 0)
 
     def release(self) -> None:
         """Give the lock back; a child that inherited it still holds it."""

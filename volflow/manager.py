@@ -12,7 +12,7 @@ from oslo_context.context import RequestContext
 
 from volflow import arguments as check
 from volflow.calls import Calls
-from volflow.exceptions import InvalidInput
+from volflow.exceptions import DriverError, InvalidInput, VolflowError
 from volflow.inventory import Inventory, checked_volume
 from volflow.joining import Joiner
 from volflow.leases import Leases
@@ -30,6 +30,7 @@ from volflow.models import (
 from volflow.oneshots import OneShots
 from volflow.opening import open_store
 from volflow.persistence.records import Records
+from volflow.persistence.rekey import reencrypt
 from volflow.recovery import Recovery
 from volflow.runner import Limits, Runner
 from volflow.settings import load_settings
@@ -92,12 +93,12 @@ class VolumeManager:
             )
             joiner = Joiner(runner, records)
             self._records = records
+            self._cipher = store.cipher
             self._calls = Calls(runner, records, joiner)
             self._one_shots = OneShots(runner, records, joiner, self._calls)
             self._inventory = Inventory(runner, records, joiner)
             self._recovery = Recovery(runner, records, joiner, limits.lease)
             if recover:
-                self._recovery.run()
                 self._recovery.start()
         except BaseException:
             self.leases.close()
@@ -330,6 +331,7 @@ class VolumeManager:
         """Attach in one call; whatever fails is undone, and the first error is raised.
 
         :param operation_id: a UUID of the caller's, the key under which the call is done once.
+        :param host_name: where both are None, the connector's ``host``.
         :returns: the attachment, with its connection_info.
         :raises InvalidVolume: the volume's state forbids it.
         :raises RollbackIncomplete: the backend refuses the undo, too; recovery goes on.
@@ -367,14 +369,31 @@ class VolumeManager:
             context, _volume_id(volume_id), attachment, check.flag("force", force), key
         )
 
-    def submit_attach(self, context: RequestContext, volume_id: str, **_: Any) -> Operation:
+    def submit_attach(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        connector: Connector,
+        instance_uuid: str | None = None,
+        host_name: str | None = None,
+        mountpoint: str | None = None,
+        mode: str = "rw",
+        operation_id: str | None = None,
+    ) -> Operation:
         """Queue an attach for a conductor.
 
         :raises InvalidInput: the manager has no board.
         """
         raise InvalidInput("submit_attach needs a manager with a board")
 
-    def submit_detach(self, context: RequestContext, volume_id: str, **_: Any) -> Operation:
+    def submit_detach(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        attachment_id: str | None = None,
+        force: bool = False,
+        operation_id: str | None = None,
+    ) -> Operation:
         """Queue a detach for a conductor.
 
         :raises InvalidInput: the manager has no board.
@@ -427,11 +446,25 @@ class VolumeManager:
         """Bring on what is due, without waiting for backoff or locks; leave live leases alone."""
         return self._recovery.run(all_due=True)
 
+    def reencrypt_secrets(self) -> int:
+        """Move every stored secret to the first key of the key file, and forget the others.
+
+        Every process that uses the database has to have that key by now.
+
+        :returns: how many secrets were written.
+        """
+        return reencrypt(self.database, self._cipher)
+
     def _set_up_drivers(self) -> None:
         context = RequestContext(overwrite=False)
-        for driver in self._drivers.values():
-            driver.do_setup(context)
-            driver.check_for_setup_error()
+        for name, driver in self._drivers.items():
+            try:
+                driver.do_setup(context)
+                driver.check_for_setup_error()
+            except VolflowError:
+                raise
+            except Exception as e:
+                raise DriverError(f"backend {name!r} cannot be set up: {e}") from e
 
 
 def _volume_id(value: Any) -> str:

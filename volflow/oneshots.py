@@ -10,7 +10,7 @@ from oslo_context.context import RequestContext
 from volflow import arguments as check
 from volflow import rules
 from volflow.calls import Calls, attach_arguments, new_operation
-from volflow.exceptions import InvalidInput, InvalidVolume
+from volflow.exceptions import InvalidInput
 from volflow.flows.phases import PHASES, UNDOS
 from volflow.joining import Joiner
 from volflow.models import Attachment, Operation, OperationKind, OperationState, Volume
@@ -18,7 +18,7 @@ from volflow.persistence import operations
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records
 from volflow.persistence.work import new_id
-from volflow.runner import Runner
+from volflow.runner import Runner, cancelled
 from volflow.settling import raise_outcome
 
 _RESTS = (
@@ -55,11 +55,14 @@ class OneShots:
             "connector": check.connector(connector),
             **attach_arguments(instance_uuid, host_name, mountpoint, mode),
         }
+        if given["instance_uuid"] is None and given["host_name"] is None:
+            given["host_name"] = check.text("the connector's host", given["connector"].get("host"))
 
-        def attempt() -> Attachment:
-            if operation_id and (stored := self._records.find_operation(operation_id)):
-                same = self._joiner.same(stored, OperationKind.ATTACH, volume_id, given)
-                return self._records.attachment(same.record.attachment_id)
+        def known(stored: StoredOperation) -> Attachment:
+            same = self._joiner.same(stored, OperationKind.ATTACH, volume_id, given)
+            return self._records.attachment(same.record.attachment_id)
+
+        def fresh() -> Attachment:
             snapshot = self._records.live(volume_id)
             volume = snapshot.volume.volume
             self._runner.driver(volume.backend)
@@ -73,7 +76,7 @@ class OneShots:
             raise_outcome(run)
             return self._records.attachment(operation.attachment_id)
 
-        return self._joiner.repeat(attempt)
+        return self._joiner.once(operation_id, known, fresh)
 
     def detach_volume(
         self,
@@ -85,10 +88,11 @@ class OneShots:
     ) -> Volume:
         given = {"call": "detach_volume", "wanted": attachment_id, "force": force or None}
 
-        def attempt() -> Volume:
-            if operation_id and (stored := self._records.find_operation(operation_id)):
-                self._joiner.same(stored, OperationKind.DETACH, volume_id, given)
-                return self._records.volume(volume_id)
+        def known(stored: StoredOperation) -> Volume:
+            self._joiner.same(stored, OperationKind.DETACH, volume_id, given)
+            return self._records.volume(volume_id)
+
+        def fresh() -> Volume:
             snapshot = self._records.live(volume_id)
             volume = snapshot.volume.volume
             self._runner.driver(volume.backend)
@@ -101,7 +105,7 @@ class OneShots:
             raise_outcome(run)
             return self._records.volume(volume_id)
 
-        return self._joiner.repeat(attempt)
+        return self._joiner.once(operation_id, known, fresh)
 
     def wait(self, operation_id: str, timeout: float | None) -> Operation:
         """Wait until the operation is settled, or needs attention.
@@ -126,14 +130,12 @@ class OneShots:
         def attempt() -> Operation:
             stored = self._records.operation(operation_id)
             record = stored.record
-            if record.settled or record.state is OperationState.REVERTING:
+            if record.settled or stored.cancel_requested:
                 return record
             if stored.arguments.get("force") and record.kind is OperationKind.DETACH:
                 raise InvalidInput(f"operation {operation_id} is a forced detach: it goes on")
             if record.kind is OperationKind.DELETE:
                 raise InvalidInput(f"operation {operation_id} deletes its volume: it goes on")
-            if record.state is OperationState.NEEDS_ATTENTION:
-                return record
             self._cancel(context, stored)
             return self._records.operation(operation_id).record
 
@@ -141,11 +143,15 @@ class OneShots:
 
     def _cancel(self, context: RequestContext, stored: StoredOperation) -> None:
         undo = UNDOS["cancel_operation"]
-        reason = InvalidVolume(f"operation {stored.id} was cancelled")
-        if stored.record.state is OperationState.WAITING:
+        state, reason = stored.record.state, cancelled(stored)
+        if state is OperationState.WAITING:
             snapshot = self._records.snapshot(stored.record.volume_id, stored.id)
             run = self._runner.undo(context, undo, snapshot, reason)
-        elif self._joiner.is_dead(stored) and self._runner.serves(stored.record.backend):
+        elif (
+            state is OperationState.RUNNING
+            and self._joiner.is_dead(stored)
+            and self._runner.serves(stored.record.backend)
+        ):
             taken = self._runner.resume(stored, undo, reason, wait_for_lock=True)
             if taken is None:
                 return

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime, timedelta
 
 from oslo_context.context import RequestContext
 
+from volflow.backoff import RETRY_SECONDS_MAX
 from volflow.exceptions import Fenced, InvalidVolume, VolflowError
 from volflow.flows.phases import UNDOS
 from volflow.joining import Joiner
@@ -22,13 +25,15 @@ from volflow.models import OperationKind, OperationState, RecoveryReport
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.work import Cancelled, Stale
-from volflow.runner import AlreadyRunning, Runner
-from volflow.tasks.run import Run
+from volflow.runner import AlreadyRunning, Runner, cancelled
+from volflow.tasks.run import Run, sessions_of
 
 LOG = logging.getLogger(__name__)
 
 SLEEP_SECONDS_MIN = 0.05
 SLEEP_SECONDS_MAX = 5.0
+WORKERS = 8
+FIRST_PASS_SECONDS = 30.0
 
 
 class Recovery:
@@ -42,52 +47,64 @@ class Recovery:
         self._joiner = joiner
         self._longest_sleep = min(lease_seconds, SLEEP_SECONDS_MAX)
         self._wake = threading.Event()
-        self._closed = False
+        self._first_pass = threading.Event()
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._at_work: dict[str, Future[str | None]] = {}
 
     def run(self, all_due: bool = False) -> RecoveryReport:
-        """Bring on what is due.
+        """Bring on what is due, one after the other, in the calling thread.
 
         :param all_due: do not wait for the backoff of what was refused before.
         """
         found: dict[str, list[str]] = defaultdict(list)
-        for stored in self._records.unsettled():
-            if not self._runner.serves(stored.record.backend):
-                continue
-            try:
-                outcome = self._one(stored, all_due)
-            except (Stale, AlreadyRunning, Fenced, Cancelled):
-                continue  # somebody else has it now
-            except VolflowError as e:
-                LOG.warning("operation %s cannot be brought on now: %s", stored.id, e)
-                outcome = "needs_attention"
-            except Exception:
-                LOG.exception("operation %s cannot be brought on", stored.id)
-                outcome = "needs_attention"
+        unsettled, unreadable = self._records.unsettled()
+        for stored in unsettled:
+            outcome = self._try(stored, all_due)
             if outcome is not None:
                 found[outcome].append(stored.id)
+        found["needs_attention"] += [*unreadable, *self._runner.leases.overdue()]
         return RecoveryReport(**{name: tuple(ids) for name, ids in found.items()})
 
     def start(self) -> None:
-        """Go on in a thread that sleeps until the next thing is due."""
+        """Go on in a thread that sleeps until the next thing is due.
+
+        Returns after the first pass, or when that takes long: a driver that hangs keeps nobody
+        from opening.
+        """
         self._thread = threading.Thread(target=self._loop, name="volflow-recovery", daemon=True)
         self._thread.start()
+        self._first_pass.wait(FIRST_PASS_SECONDS)
 
     def close(self) -> None:
-        """End the thread; the operation that it works on ends first."""
-        self._closed = True
+        """End the thread; the operations that are being brought on end first."""
+        self._closed.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+
+    def _try(self, stored: StoredOperation, all_due: bool) -> str | None:
+        if not self._runner.serves(stored.record.backend):
+            return None
+        try:
+            return self._one(stored, all_due)
+        except (Stale, AlreadyRunning, Fenced, Cancelled):
+            return None  # somebody else has it now
+        except VolflowError as e:
+            LOG.warning("operation %s cannot be brought on now: %s", stored.id, e)
+        except Exception:
+            LOG.exception("operation %s cannot be brought on", stored.id)
+        return "needs_attention"
 
     def _one(self, stored: StoredOperation, all_due: bool) -> str | None:
         state = stored.record.state
         if stored.running:
             return self._running(stored) if self._joiner.is_dead(stored) else None
         if state is OperationState.WAITING:
-            return self._waiting(stored) if _past(stored.record.deadline, stored.now) else None
+            due = stored.cancel_requested or _past(stored.record.deadline, stored.now)
+            return self._waiting(stored) if due else None
         if state is OperationState.NEEDS_ATTENTION:
-            if not all_due and not _past(stored.retry_at, stored.now):
+            if not all_due and not _is_due(stored):
                 return "needs_attention"
             run = self._runner.resume(stored)
             return None if run is None else _outcome(run, "cleaned")
@@ -96,19 +113,25 @@ class Recovery:
     def _running(self, stored: StoredOperation) -> str | None:
         undo = reason = None
         if stored.cancel_requested and stored.record.state is OperationState.RUNNING:
-            undo = UNDOS["cancel_operation"]
-            reason = InvalidVolume(f"operation {stored.id} was cancelled")
+            undo, reason = UNDOS["cancel_operation"], cancelled(stored)
         run = self._runner.resume(stored, undo, reason)
         return None if run is None else _outcome(run, "resumed")
 
     def _waiting(self, stored: StoredOperation) -> str | None:
         """Undo an operation whose caller did not come back, unless it is in use (G4)."""
         snapshot = self._records.snapshot(stored.record.volume_id, stored.id)
-        if self._in_use(snapshot):
-            return "needs_attention"
-        reason = InvalidVolume(f"operation {stored.id} passed its caller's deadline")
+        now = snapshot.operation
+        if now is None or now.revision != stored.revision:
+            return None  # its caller came back
+        if stored.cancel_requested:
+            name, reason = "cancel_operation", cancelled(stored)
+        else:
+            reason = InvalidVolume(f"operation {stored.id} passed its caller's deadline")
+            name = "expire"
+            if self._in_use(snapshot):
+                return "needs_attention"
         context = RequestContext(request_id=stored.record.request_id, overwrite=False)
-        run = self._runner.undo(context, UNDOS["expire"], snapshot, reason)
+        run = self._runner.undo(context, UNDOS[name], snapshot, reason, wait_for_lock=False)
         return _outcome(run, "rolled_back")
 
     def _in_use(self, snapshot: Snapshot) -> bool:
@@ -122,32 +145,64 @@ class Recovery:
         initiator = mine[0].initiator if mine else None
         if any(a.initiator == initiator for a in snapshot.attachments if a not in mine):
             return False
-        for export in self._runner.driver(record.backend).list_exports():
-            if export.volume_id == record.volume_id:
-                sessions = export.sessions
-                return sessions is None or initiator in [s.lower() for s in sessions]
-        return False
+        try:
+            exports = list(self._runner.driver(record.backend).list_exports())
+        except Exception as e:  # noqa: BLE001 - a driver may raise anything
+            LOG.warning(
+                "the sessions of volume %s cannot be read: %s", record.volume_id, type(e).__name__
+            )
+            return True
+        found = sessions_of(exports, record.volume_id, initiator)
+        return found is None or bool(found)
 
     def _loop(self) -> None:
-        while not self._closed:
-            try:
-                self._wake.wait(self._sleep())
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="volflow-recovery") as pool:
+            pause = 0.0
+            while not self._closed.is_set():
+                self._wake.wait(pause)
                 self._wake.clear()
-                if not self._closed:
-                    self.run()
-            except VolflowError as e:
-                LOG.warning("recovery goes on later: %s", e)
-                self._wake.wait(self._longest_sleep)
-            except Exception:
-                LOG.exception("recovery failed, and goes on later")
-                self._wake.wait(self._longest_sleep)
+                if self._closed.is_set():
+                    break
+                try:
+                    pause = self._pass(pool)
+                except VolflowError as e:
+                    LOG.warning("recovery goes on later: %s", e)
+                    pause = self._longest_sleep
+                except Exception:
+                    LOG.exception("recovery failed, and goes on later")
+                    pause = self._longest_sleep
+                finally:
+                    self._first_pass.set()
 
-    def _sleep(self) -> float:
-        due = [
-            (when - stored.now).total_seconds()
-            for stored in self._records.unsettled()
-            for when in _due(stored)
+    def _pass(self, pool: ThreadPoolExecutor) -> float:
+        """Hand what is due to the pool; return how long to sleep after it.
+
+        A driver call that hangs keeps its worker, and not the operations of other volumes.
+        """
+        unsettled, _ = self._records.unsettled()
+        self._at_work = {k: f for k, f in self._at_work.items() if not f.done()}
+        begun = [
+            self._at_work.setdefault(stored.id, pool.submit(self._try, stored, False))
+            for stored in unsettled
+            if stored.id not in self._at_work and self._is_candidate(stored)
         ]
+        until = time.monotonic() + self._longest_sleep
+        while not self._closed.is_set() and time.monotonic() < until:
+            if not wait(begun, timeout=0.1).not_done:
+                break
+        return self._sleep(self._records.unsettled()[0])
+
+    def _is_candidate(self, stored: StoredOperation) -> bool:
+        if not self._runner.serves(stored.record.backend):
+            return False
+        if stored.running:
+            return self._joiner.is_dead(stored)
+        if stored.record.state is OperationState.WAITING:
+            return stored.cancel_requested or _past(stored.record.deadline, stored.now)
+        return stored.record.state is OperationState.NEEDS_ATTENTION and _is_due(stored)
+
+    def _sleep(self, unsettled: Iterable[StoredOperation]) -> float:
+        due = [(when - s.now).total_seconds() for s in unsettled for when in _due(s)]
         return min(self._longest_sleep, max(SLEEP_SECONDS_MIN, min(due, default=1e9) + 0.01))
 
 
@@ -160,6 +215,14 @@ def _due(stored: StoredOperation) -> Iterator[datetime]:
 
 def _past(when: datetime | None, now: datetime) -> bool:
     return when is not None and when <= now
+
+
+def _is_due(stored: StoredOperation) -> bool:
+    """True where a refused undo is to be tried; also where the clock was set back since."""
+    when = stored.retry_at
+    if when is None or when <= stored.now:
+        return True
+    return when > stored.now + 2 * timedelta(seconds=RETRY_SECONDS_MAX)
 
 
 def _outcome(run: Run, forward: str) -> str:

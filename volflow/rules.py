@@ -109,6 +109,12 @@ def waits(stored: StoredOperation | None, kind: OperationKind) -> bool:
     )
 
 
+def is_stopped_attach(stored: StoredOperation) -> bool:
+    """True where the undo of an attach (or of a part of it) is being refused or held back."""
+    record = stored.record
+    return record.kind is OperationKind.ATTACH and record.state is OperationState.NEEDS_ATTENTION
+
+
 def require_orderly(stored: StoredOperation, phase: str) -> None:
     """Refuse to build on an operation whose undo is being refused; its inverse may go on.
 

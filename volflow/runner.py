@@ -15,11 +15,18 @@ from typing import Any, TypeVar
 
 from oslo_context.context import RequestContext
 
-from volflow.exceptions import BackendNotFound, Fenced, InvalidVolume, from_record
+from volflow.exceptions import (
+    BackendNotFound,
+    DriverError,
+    Fenced,
+    InvalidVolume,
+    VolflowError,
+    from_record,
+)
 from volflow.flows.engine import drive
 from volflow.flows.phases import PHASES, UNDOS, Phase, Undo
 from volflow.leases import Leases
-from volflow.locks import FileLock
+from volflow.locks import FileLock, LockBusy
 from volflow.models import Operation, OperationKind, OperationState
 from volflow.persistence import operations
 from volflow.persistence.engine import Database
@@ -27,7 +34,7 @@ from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.secrets import Cipher
-from volflow.persistence.work import Cancelled, Claim, FromNow, UnitOfWork
+from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, UnitOfWork
 from volflow.settling import settle
 from volflow.tasks.run import Run
 
@@ -37,6 +44,10 @@ T = TypeVar("T")
 
 class AlreadyRunning(Exception):
     """This process runs the operation in another thread."""
+
+    def __init__(self, operation_id: str) -> None:
+        super().__init__(operation_id)
+        self.operation_id = operation_id
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,7 @@ class Runner:
 
         :raises Stale: somebody else claimed it since ``snapshot``; nothing was done.
         """
-        stored = _operation(snapshot)
+        stored = _turn(snapshot)
 
         def body() -> Run:
             run = self._claiming(context, snapshot, stored, arguments)
@@ -162,17 +173,19 @@ class Runner:
         snapshot: Snapshot,
         reason: Exception | None = None,
         force: bool = False,
+        wait_for_lock: bool = True,
     ) -> Run:
         """Undo phases of an operation that waits.
 
         :param reason: the error to keep on the operation.
+        :param force: cut a session that is live.
         :raises Stale: somebody else claimed it since ``snapshot``; nothing was done.
         """
-        stored = _operation(snapshot)
+        stored = _turn(snapshot)
         arguments = stored.arguments | ({"force": True} if force else {})
 
         def body() -> Run:
-            run = self._claiming(context, snapshot, stored, arguments)
+            run = self._claiming(context, snapshot, stored, arguments, wait_for_lock)
             run.first_error = reason
             run.work.set_operation(arguments=arguments)
             return self._back(run, undo, self._records.flows(stored.id))
@@ -187,29 +200,40 @@ class Runner:
         undo: Undo | None = None,
         reason: Exception | None = None,
         wait_for_lock: bool = False,
+        force: bool = False,
     ) -> Run | None:
         """Take an operation over and bring it on: forward, or back where it was going back.
 
         :param undo: go back instead, whatever it was doing.
+        :param force: cut a session that is live.
         :returns: None where somebody else took it first.
+        :raises DriverError: somebody holds the volume's lock, and it is not to be waited for.
         """
+        if not wait_for_lock:
+            self._require_free_lock(seen)
         epoch = seen.record.epoch + 1
+        state = OperationState.RUNNING if _goes_forward(seen) else OperationState.REVERTING
 
         def body() -> Run | None:
             owner = self.leases.owner_of(seen.id)
             taken = self.database.write(
-                lambda c: operations.take_over(c, seen, owner, self.limits.lease),
+                lambda c: operations.take_over(c, seen, owner, self.limits.lease, state),
                 landed=lambda c: self._owns(c, seen.id, owner, epoch),
             )
-            if not taken:
+            if not taken and not self._owns_now(seen.id, owner, epoch):
                 return None
             snapshot = self._records.snapshot(seen.record.volume_id, seen.id)
-            return self._continue(snapshot, undo, reason, wait_for_lock)
+            return self._continue(snapshot, undo, reason, wait_for_lock, force)
 
         return self._owning(seen.id, epoch, body)
 
     def _continue(
-        self, snapshot: Snapshot, undo: Undo | None, reason: Exception | None, wait: bool
+        self,
+        snapshot: Snapshot,
+        undo: Undo | None,
+        reason: Exception | None,
+        wait: bool,
+        force: bool,
     ) -> Run:
         stored = _operation(snapshot)
         operation = stored.record
@@ -217,7 +241,7 @@ class Runner:
         run = self._run(
             context,
             operation,
-            stored.arguments,
+            stored.arguments | ({"force": True} if force else {}),
             snapshot,
             None,
             operation.epoch,
@@ -235,28 +259,34 @@ class Runner:
             return self._back(run, undo, flows)
         phase = PHASES[operation.phase]
         flow = flows[-1]
-        forward = operation.state is OperationState.RUNNING or run.forced
-        if forward:
+        if operation.state is OperationState.RUNNING:
             run.first_error = None
             arrange_forward(flow)
             return self._forward(run, phase, flow)
-        run.work.set_operation(state=OperationState.REVERTING.value)
         run.work.cancellable = False
         self._drive_back(run, [flow])
         return self._settle(run, phase, succeeded=False)
 
     def touch(self, stored: StoredOperation) -> None:
-        """Let an operation that waits wait for its deadline anew: its caller showed life."""
+        """Let an operation that waits wait for its deadline anew: its caller showed life.
+
+        :raises Stale: it does not wait any more.
+        """
         deadline = self.limits.deadline
         if deadline is not None:
-            self.database.write(lambda c: operations.postpone(c, stored, deadline))
+            done = self.database.write(
+                lambda c: operations.postpone(c, stored, deadline),
+                landed=lambda c: self._has_revision(c, stored.id, stored.revision + 1),
+            )
+            if not done:
+                raise Stale(f"operation {stored.id} was claimed meanwhile")
 
     # How a run goes
 
     def _forward(self, run: Run, phase: Phase, flow: StoredFlow) -> Run:
         run.work.event("operation", "begins", phase.name)
         run.enter([flow])
-        succeeded = drive(run, flow)
+        succeeded = self._drive(run, flow)
         return self._settle(run, phase, succeeded)
 
     def _back(self, run: Run, undo: Undo, flows: Sequence[StoredFlow]) -> Run:
@@ -275,7 +305,13 @@ class Runner:
             arrange_undo(flow)
         run.enter(found)
         for flow in found:
-            drive(run, flow)
+            self._drive(run, flow)
+
+    def _drive(self, run: Run, flow: StoredFlow) -> bool:
+        try:
+            return drive(run, flow)
+        finally:
+            run.release_lock()
 
     def _settle(self, run: Run, phase: Phase | Undo, succeeded: bool) -> Run:
         settle(run, phase, succeeded, self.limits.deadline)
@@ -289,24 +325,34 @@ class Runner:
         :raises Fenced: another process undoes it already.
         """
         try:
-            return self._owning(operation_id, epoch, body)
+            run = self._owning(operation_id, epoch, body)
+            if not self._was_cancelled(run):
+                return run
         except Cancelled:
             LOG.info("operation %s is cancelled", operation_id)
-        stored = self._records.find_operation(operation_id)
-        reason = InvalidVolume(f"operation {operation_id} was cancelled")
-        undo = UNDOS["cancel_operation"]
-        run = None if stored is None else self.resume(stored, undo, reason, wait_for_lock=True)
-        if run is None:
+        stored = self._records.operation(operation_id)
+        undone = self.resume(stored, UNDOS["cancel_operation"], cancelled(stored), True)
+        if undone is None:
             raise Fenced(f"operation {operation_id} was cancelled, and is undone by others")
-        return run
+        return undone
+
+    def _was_cancelled(self, run: Run) -> bool:
+        """True where a phase failed by itself while its operation was being cancelled."""
+        if run.state is not OperationState.WAITING or run.first_error is None:
+            return False
+        return self._records.operation(run.operation.id).cancel_requested
 
     def _owning(self, operation_id: str, epoch: int, body: Callable[[], T]) -> T:
         if not self.leases.begin(operation_id, epoch):
             raise AlreadyRunning(operation_id)
         try:
             result = body()
+        except (Stale, Cancelled, Fenced):
+            self.leases.end(operation_id)
+            raise
         except Exception:
             self.leases.end(operation_id)
+            self._give_up(operation_id, epoch)
             raise
         except BaseException:
             # The death of the process, or a thread's: nothing is written, as nothing would be.
@@ -315,12 +361,22 @@ class Runner:
         self.leases.end(operation_id)
         return result
 
+    def _give_up(self, operation_id: str, epoch: int) -> None:
+        """Let others take an operation at once whose run failed; its lease would end anyway."""
+        try:
+            self.database.write(
+                lambda c: operations.release(c, operation_id, epoch), landed=lambda c: True
+            )
+        except VolflowError as e:
+            LOG.warning("operation %s waits for the end of its lease: %s", operation_id, e)
+
     def _claiming(
         self,
         context: RequestContext,
         snapshot: Snapshot,
         stored: StoredOperation,
         arguments: dict[str, Any],
+        wait_for_lock: bool = True,
     ) -> Run:
         claim = Claim(False, stored.record.epoch, stored.revision)
         run = self._run(
@@ -331,6 +387,7 @@ class Runner:
             claim,
             stored.record.epoch + 1,
             stored.revision,
+            None if wait_for_lock else 0.0,
         )
         run.work.set_operation(deadline=None, error=None)
         return run
@@ -383,8 +440,55 @@ class Runner:
         found = operations.get(connection, operation_id)
         return found is not None and (found.record.owner, found.record.epoch) == (owner, epoch)
 
+    def _owns_now(self, operation_id: str, owner: str, epoch: int) -> bool:
+        """True where a takeover landed whose reply was lost, and that was tried again."""
+        with self.database.read() as connection:
+            return self._owns(connection, operation_id, owner, epoch)
+
+    def _has_revision(self, connection: Any, operation_id: str, revision: int) -> bool:
+        found = operations.get(connection, operation_id)
+        return found is not None and found.revision == revision
+
+    def _require_free_lock(self, seen: StoredOperation) -> None:
+        """Leave an operation to its owner whose hung driver call, or child, has the volume."""
+        lock = FileLock(self._lock_path(seen.record.volume_id))
+        try:
+            lock.acquire()
+        except LockBusy as e:
+            raise DriverError(f"volume {seen.record.volume_id} cannot be changed now: {e}") from e
+        lock.release()
+
     def _lock_path(self, volume_id: str) -> Path:
         return self._locks / f"{volume_id}.lock"
+
+
+def cancelled(stored: StoredOperation) -> InvalidVolume:
+    """The error that a cancelled operation ends with."""
+    return InvalidVolume(f"operation {stored.id} was cancelled")
+
+
+def _turn(snapshot: Snapshot) -> StoredOperation:
+    """The operation, where it is its caller's turn.
+
+    :raises Stale: a run has it, or it is settled.
+    """
+    stored = _operation(snapshot)
+    state = stored.record.state
+    if state is OperationState.WAITING or (
+        state is OperationState.NEEDS_ATTENTION and stored.arguments.get("force")
+    ):
+        return stored
+    raise Stale(f"operation {stored.id} is {state}")
+
+
+def _goes_forward(stored: StoredOperation) -> bool:
+    """True where a run that takes the operation over goes on, and does not go back."""
+    record = stored.record
+    if record.phase in UNDOS:
+        return False
+    if record.state is OperationState.NEEDS_ATTENTION:
+        return record.kind is OperationKind.DETACH and bool(stored.arguments.get("force"))
+    return record.state is not OperationState.REVERTING
 
 
 def _operation(snapshot: Snapshot) -> StoredOperation:

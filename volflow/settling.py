@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from volflow.backoff import backoff
@@ -10,6 +11,8 @@ from volflow.flows.phases import Phase, Undo
 from volflow.models import OperationState
 from volflow.persistence.work import FromNow
 from volflow.tasks.run import Run
+
+LOG = logging.getLogger(__name__)
 
 
 def settle(run: Run, phase: Phase | Undo, succeeded: bool, deadline: float | None) -> None:
@@ -25,8 +28,7 @@ def settle(run: Run, phase: Phase | Undo, succeeded: bool, deadline: float | Non
         values |= run.error_values()
     if state is OperationState.WAITING:
         values["deadline"] = None if deadline is None else FromNow(deadline)
-        if not succeeded:
-            values["arguments"] = _remaining_arguments(run, phase)
+        values["arguments"] = _remaining_arguments(run, phase, succeeded)
     elif state is OperationState.NEEDS_ATTENTION:
         values["retry_at"] = FromNow(backoff(run.attempts))
     else:
@@ -36,6 +38,14 @@ def settle(run: Run, phase: Phase | Undo, succeeded: bool, deadline: float | Non
     run.work.event("operation", state.value)
     run.commit(release=True)
     run.state = state
+    LOG.info(
+        "%s of volume %s: operation %s is %s",
+        phase.name,
+        run.volume.id,
+        run.operation.id,
+        state.value,
+        extra={"request_id": run.operation.request_id},
+    )
 
 
 def state_after(run: Run, phase: Phase | Undo, succeeded: bool) -> OperationState:
@@ -71,9 +81,9 @@ def raise_outcome(run: Run) -> None:
     ) from error
 
 
-def _remaining_arguments(run: Run, phase: Phase | Undo) -> dict[str, Any]:
-    """The arguments without what a phase that was undone had added."""
+def _remaining_arguments(run: Run, phase: Phase | Undo, succeeded: bool) -> dict[str, Any]:
+    """The arguments without ``force``, which is one call's, and what an undone phase had added."""
     gone = {"force"}
-    if "initialize_connection" in phase.name:
+    if not succeeded and "initialize_connection" in phase.name:
         gone |= {"connector", "handed_out"}
     return {k: v for k, v in run.arguments.items() if k not in gone}

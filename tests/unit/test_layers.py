@@ -46,6 +46,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"backoff", "locks", "states"}),
     frozenset({"models"}),
     frozenset({"exceptions"}),
+    frozenset({"texts"}),
 )
 
 # Neighbours that do not know each other.

@@ -25,7 +25,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def leases(database: Database, tmp_path: Path) -> Iterator[Leases]:
     found = Leases(database, tmp_path, 60, 300)
     yield found
-    found.close()
+    found.close(0)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def neighbour(database: Database, tmp_path: Path) -> Iterator[Leases]:
     """Another process's, as far as one process can play it."""
     found = Leases(database, tmp_path, 60, 300)
     yield found
-    found.close()
+    found.close(0)
 
 
 def test_a_run_is_entered_once(leases: Leases) -> None:
@@ -48,7 +48,7 @@ def test_an_owner_lives_while_its_process_does(leases: Leases, neighbour: Leases
     owner = neighbour.owner_of(ID)
     assert not leases.is_dead(owner, ID)
     assert not neighbour.is_dead(owner, ID)
-    neighbour.close()
+    neighbour.close(0)
     assert leases.is_dead(owner, ID)
 
 
@@ -86,12 +86,12 @@ def test_a_death_in_a_thread_does_not_kill_its_neighbours(
 
 
 def test_nobody_is_judged_on_another_host(leases: Leases) -> None:
-    assert not leases.is_dead("elsewhere:1-abc", ID)
+    assert not leases.is_dead("elsewhere:boot:1-2:1-abc", ID)
 
 
 def test_owner_files_do_not_pile_up(leases: Leases, neighbour: Leases, tmp_path: Path) -> None:
     leases.begin(ID, 1)
     leases.abandon(ID)
-    neighbour.close()
-    leases.close()
+    neighbour.close(0)
+    leases.close(0)
     assert [] == list((tmp_path / "owners").iterdir())

@@ -3,7 +3,7 @@
 Arguments and results follow Cinder's drivers, so that one of those fits through a thin
 adapter. What the core promises a driver:
 
-* calls for one volume never overlap, in this process or another on this host;
+* calls that change a volume's backend never overlap, in this process or another on this host;
 * ``create_export`` is called only where no export is known, ``remove_export`` only where no
   other attachment needs it, ``terminate_connection`` only where no other attachment has the
   same initiator: a driver counts nothing;

@@ -98,12 +98,15 @@ class Database:
         self._facade.dispose_pool()
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """One snapshot to read from; ended by a rollback.
+    def read(self, one_snapshot: bool = False) -> Iterator[Connection]:
+        """A transaction to read in; ended by a rollback.
 
+        :param one_snapshot: all statements see the same state; on SQLite they always do.
         :raises DatabaseError: the database cannot be reached or read.
         """
         with _translated(self), self._facade.reader.connection.using(self._scope) as connection:
+            if one_snapshot and self.url.get_backend_name() == "postgresql":
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield connection
 
     def write(
@@ -239,7 +242,12 @@ def _translated(database: Database) -> Iterator[None]:
         yield
     except db_exc.DBDuplicateEntry:
         raise
-    except (db_exc.DBError, SQLAlchemyError, db_exc.CantStartEngineError) as e:
+    except (
+        db_exc.DBError,
+        db_exc.DBInvalidUnicodeParameter,
+        db_exc.CantStartEngineError,
+        SQLAlchemyError,
+    ) as e:
         _raise_interruption(e)
         raise DatabaseError(f"{database.name}: {_reason(e)}") from e
 
@@ -250,11 +258,13 @@ def _raise_interruption(error: BaseException) -> None:
     SQLAlchemy invalidates a connection that was interrupted, and oslo.db's listeners then fail
     on it: their PendingRollbackError would swallow the interruption.
     """
-    seen: BaseException | None = error
-    while seen is not None:
-        if not isinstance(seen, Exception):
-            raise seen
-        seen = seen.__context__
+    link: BaseException | None = error
+    passed: set[int] = set()
+    while link is not None and id(link) not in passed:
+        if not isinstance(link, Exception):
+            raise link
+        passed.add(id(link))
+        link = link.__context__
 
 
 def _reason(error: BaseException) -> str:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, and_, bindparam, cast, or_, select, update
-from sqlalchemy.engine import Connection
+from sqlalchemy import BigInteger, Text, and_, bindparam, cast, or_, select, type_coerce, update
+from sqlalchemy.engine import Connection, RowMapping
 
-from volflow.exceptions import ErrorRecord
+from volflow.exceptions import DatabaseError, ErrorRecord
 from volflow.models import SETTLED, Event, Operation, OperationKind, OperationState
 from volflow.persistence import schema
 
+LOG = logging.getLogger(__name__)
+
 _T = schema.operations.c
-_BY_ID = select(schema.operations, schema.now().label("now")).where(_T.id == bindparam("id"))
 _OWNED = (OperationState.RUNNING, OperationState.REVERTING)
+_JSON = ("arguments", "error", "leftovers")
+_ALL = select(
+    *(type_coerce(c, Text).label(c.name) if c.name in _JSON else c for c in _T),
+    schema.now().label("now"),
+)
+_BY_ID = _ALL.where(_T.id == bindparam("id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +57,15 @@ class StoredOperation:
 
     @property
     def lease_expired(self) -> bool:
-        """True where the owner showed no life for its lease.
-
-        A lease further ahead than its own length was given by a clock that was set back since.
-        """
+        """True where the owner showed no life for its lease."""
         end = self.record.lease_expires_at
-        return end is None or end <= self.now or end > self.now + self.lease_length
+        return end is None or end <= self.now
+
+    @property
+    def lease_is_off(self) -> bool:
+        """True where the clock was set back since the lease was given: it ends too far ahead."""
+        end = self.record.lease_expires_at
+        return end is not None and end > self.now + 2 * self.lease_length
 
 
 def _stored(row: dict[str, Any]) -> StoredOperation:
@@ -90,9 +103,17 @@ def _stored(row: dict[str, Any]) -> StoredOperation:
 
 
 def get(connection: Connection, operation_id: str) -> StoredOperation | None:
-    """The operation, or None."""
+    """The operation, or None.
+
+    :raises DatabaseError: its row makes no sense to this release.
+    """
     row = connection.execute(_BY_ID, {"id": operation_id}).mappings().one_or_none()
-    return None if row is None else _stored(dict(row))
+    if row is None:
+        return None
+    found, _ = _readable([row])
+    if not found:
+        raise DatabaseError(f"the row of operation {operation_id} makes no sense to this release")
+    return found[0]
 
 
 def find(
@@ -103,7 +124,7 @@ def find(
     marker: str | None = None,
 ) -> list[Operation]:
     """Operations, oldest first; ``marker`` is the last id seen."""
-    query = select(schema.operations, schema.now().label("now"))
+    query = _ALL
     if state is not None:
         query = query.where(_T.state == state)
     if volume_id is not None:
@@ -114,26 +135,48 @@ def find(
     query = query.order_by(_T.created_at, _T.id)
     if limit is not None:
         query = query.limit(limit)
-    return [_stored(dict(row)).record for row in connection.execute(query).mappings().all()]
+    found, _ = _readable(connection.execute(query).mappings().all())
+    return [stored.record for stored in found]
 
 
-def unsettled(connection: Connection) -> list[StoredOperation]:
-    """Every operation that is not settled, oldest first."""
-    query = (
-        select(schema.operations, schema.now().label("now"))
-        .where(_T.state.in_([s.value for s in OperationState if s not in SETTLED]))
-        .order_by(_T.created_at, _T.id)
-    )
-    return [_stored(dict(row)) for row in connection.execute(query).mappings().all()]
+def unsettled(connection: Connection) -> tuple[list[StoredOperation], list[str]]:
+    """Every operation that is not settled, oldest first; and the ids of those that are unreadable.
+
+    One row that another release wrote, or a hand, does not hide the others.
+    """
+    query = _ALL.where(_T.state.not_in([s.value for s in SETTLED])).order_by(_T.created_at, _T.id)
+    return _readable(connection.execute(query).mappings().all())
+
+
+def _readable(rows: Iterable[RowMapping]) -> tuple[list[StoredOperation], list[str]]:
+    found: list[StoredOperation] = []
+    unreadable: list[str] = []
+    for row in rows:
+        try:
+            values = {k: json.loads(v) if k in _JSON and v else v for k, v in row.items()}
+            found.append(_stored(values))
+        except (ValueError, TypeError, KeyError, AttributeError) as e:
+            LOG.error("operation %s cannot be read: %s", row["id"], e)  # noqa: TRY400
+            unreadable.append(row["id"])
+    return found, unreadable
 
 
 def take_over(
-    connection: Connection, seen: StoredOperation, owner: str, lease_seconds: float
+    connection: Connection,
+    seen: StoredOperation,
+    owner: str,
+    lease_seconds: float,
+    state: OperationState,
 ) -> bool:
     """Make an operation ours: raise its epoch, unless anything about it changed since ``seen``.
 
-    A renewal of the lease changes its end, so that an owner that showed life keeps it.
+    A renewal of the lease changes its end, so that an owner that showed life keeps it. What is
+    settled stays so.
+
+    :param state: running or reverting, as the run that follows goes.
     """
+    if seen.record.settled:
+        return False
     lease = seen.record.lease_expires_at
     statement = (
         update(schema.operations)
@@ -145,6 +188,7 @@ def take_over(
             _T.lease_expires_at.is_(None) if lease is None else _T.lease_expires_at == lease,
         )
         .values(
+            state=state.value,
             epoch=_T.epoch + 1,
             revision=_T.revision + 1,
             owner=owner,
@@ -156,10 +200,11 @@ def take_over(
 
 
 def request_cancel(connection: Connection, operation_id: str, epoch: int) -> bool:
-    """Flag a running operation, so that it undoes itself at its next barrier."""
+    """Flag an operation, so that it undoes itself at its next barrier, or where it would wait."""
+    states = (*_OWNED, OperationState.NEEDS_ATTENTION)
     statement = (
         update(schema.operations)
-        .where(_T.id == operation_id, _T.epoch == epoch, _T.state == OperationState.RUNNING.value)
+        .where(_T.id == operation_id, _T.epoch == epoch, _T.state.in_([s.value for s in states]))
         .values(cancel_requested=True)
     )
     return connection.execute(statement).rowcount == 1
@@ -186,9 +231,23 @@ def postpone(connection: Connection, seen: StoredOperation, seconds: float) -> b
         .where(
             _T.id == seen.id,
             _T.epoch == seen.record.epoch,
+            _T.revision == seen.revision,
             _T.state == OperationState.WAITING.value,
         )
-        .values(deadline=schema.now() + cast(int(seconds * 1e6), BigInteger))
+        .values(
+            revision=seen.revision + 1,
+            deadline=schema.now() + cast(int(seconds * 1e6), BigInteger),
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def release(connection: Connection, operation_id: str, epoch: int) -> bool:
+    """Give an operation up whose run ended before its end, so that nobody waits for its lease."""
+    statement = (
+        update(schema.operations)
+        .where(_T.id == operation_id, _T.epoch == epoch, _T.state.in_([s.value for s in _OWNED]))
+        .values(owner=None, lease_expires_at=None)
     )
     return connection.execute(statement).rowcount == 1
 

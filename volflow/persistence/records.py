@@ -41,7 +41,7 @@ class Records:
 
         :raises VolumeNotFound: the database never had it.
         """
-        with self._database.read() as connection:
+        with self._database.read(one_snapshot=True) as connection:
             volume = self._volumes.get(connection, volume_id)
             if volume is None:
                 raise VolumeNotFound(f"there is no volume {volume_id}")
@@ -120,8 +120,8 @@ class Records:
         with self._database.read() as connection:
             return operations.find(connection, state, volume_id, limit, marker)
 
-    def unsettled(self) -> list[StoredOperation]:
-        """Every operation that is not settled, oldest first."""
+    def unsettled(self) -> tuple[list[StoredOperation], list[str]]:
+        """Every operation that is not settled, oldest first, and the ids of unreadable ones."""
         with self._database.read() as connection:
             return operations.unsettled(connection)
 

@@ -151,6 +151,7 @@ operations = Table(
     Column("attempts", Integer, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("revision", Integer, nullable=False),
+    Column("run_id", ID),
     Column("owner", NAME),
     Column("lease_expires_at", Instant),
     Column("lease_length", BigInteger),
@@ -163,8 +164,8 @@ operations = Table(
     Index("ix_operations_volume", "volume_id", "created_at", "id"),
     Index("ix_operations_created", "created_at", "id"),
 )
-"""``epoch`` fences runs, ``revision`` counts their commits, so that a commit whose outcome was
-lost is known to have landed or not."""
+"""``epoch`` fences runs, ``revision`` counts their commits; with ``run_id``, which no two runs
+share, they tell whether a commit whose outcome was lost has landed."""
 
 flows = Table(
     "flows",

@@ -1,7 +1,7 @@
 """Secrets at rest: Fernet tokens under the keys of one file, the first key encrypts.
 
-The file holds one Fernet key a line. To rotate: put a new key on top, restart, let
-``volflow db reencrypt`` run, take the old line out.
+The file holds one Fernet key a line. To rotate: put a new key on top for every process, restart
+them, run ``volflow db reencrypt``, take the old line out.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from volflow.exceptions import DatabaseError
 
+_STRANGE = "a stored secret cannot be decrypted with the keys of the key file"
 _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 """Letters and digits that nobody confuses: what CHAP accounts are made of."""
 
@@ -46,13 +47,17 @@ class Cipher:
         try:
             return self._fernet.decrypt(token.encode()).decode()
         except InvalidToken:
-            raise DatabaseError(
-                "a stored secret cannot be decrypted with the keys of the key file"
-            ) from None
+            raise DatabaseError(_STRANGE) from None
 
     def rotate(self, token: str) -> str:
-        """Encrypt a stored token anew under the first key."""
-        return self._fernet.rotate(token.encode()).decode()
+        """Encrypt a stored token anew under the first key.
+
+        :raises DatabaseError: none of the keys made it.
+        """
+        try:
+            return self._fernet.rotate(token.encode()).decode()
+        except InvalidToken:
+            raise DatabaseError(_STRANGE) from None
 
     def seal(self, document: Any) -> str | None:
         """Encrypt a JSON document; None stays None."""

@@ -87,6 +87,7 @@ class UnitOfWork:
         self._rows: dict[tuple[str, str], _RowChange] = {}
         self._operation: Values = {}
         self._events: list[tuple[float, str, str, str | None]] = []
+        self._run_id = new_id()
         self.operation_id = operation_id
         self.epoch = epoch
         self.revision = revision
@@ -128,7 +129,7 @@ class UnitOfWork:
         :raises Stale: a row no longer looks as expected; nothing was written.
         :raises DatabaseError: the database could not be written; nothing was lost.
         """
-        operation = self._operation | self._ownership(release)
+        operation = self._operation | self._ownership(release) | {"run_id": self._run_id}
         revision = self.revision + 1
         try:
             self._database.write(
@@ -136,7 +137,10 @@ class UnitOfWork:
                 landed=lambda connection: self._landed(connection, revision),
             )
         except DBDuplicateEntry as e:
-            raise Stale(f"a row of {self.operation_id} exists already") from e
+            # Also the answer to a repeated INSERT whose first reply was lost.
+            with self._database.read() as connection:
+                if not self._landed(connection, revision):
+                    raise Stale(f"a row of {self.operation_id} exists already") from e
         self.revision = revision
         self._claim = None
         self.commits += 1
@@ -163,6 +167,8 @@ class UnitOfWork:
             values = operation | {"epoch": self.epoch, "revision": revision}
             _apply(connection, _RowChange("operations", self.operation_id, values, new=True))
         elif not self._fence(connection, operation, revision):
+            if self._landed(connection, revision):
+                return  # a commit that was still on its way when its connection broke
             self._diagnose(connection)
         for change in rows:
             _apply(connection, change)
@@ -215,9 +221,11 @@ class UnitOfWork:
     def _landed(self, connection: Connection, revision: int) -> bool:
         table = schema.operations.c
         row = connection.execute(
-            select(table.epoch, table.revision).where(table.id == self.operation_id)
+            select(table.run_id, table.epoch, table.revision).where(table.id == self.operation_id)
         ).one_or_none()
-        return row is not None and (row.epoch, row.revision) == (self.epoch, revision)
+        if row is None or (row.run_id, row.epoch) != (self._run_id, self.epoch):
+            return False
+        return bool(row.revision >= revision)
 
 
 def new_id() -> str:

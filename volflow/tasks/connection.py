@@ -61,8 +61,7 @@ class InitializeConnection(Step):
 
     def undo(self, run: Run) -> None:
         if not run.shares_access():
-            run.require_unused(run.initiator)
-            run.call("terminate_connection", run.volume, run.connector)
+            run.terminate_unused()
         run.update_attachment(attach_status=AttachStatus.RESERVED, initiator=None)
         run.derive_volume(AttachStatus.RESERVED, owned=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from volflow.exceptions import InvalidConnector
 from volflow.tasks.base import Step
 from volflow.tasks.run import Run
+from volflow.texts import is_storable
 
 INITIATOR_LENGTH = 255
 
@@ -19,3 +20,5 @@ class ValidateConnector(Step):
         run.call("validate_connector", run.connector)
         if len(run.initiator) > INITIATOR_LENGTH:
             raise InvalidConnector(f"the initiator is longer than {INITIATOR_LENGTH} characters")
+        if not is_storable(run.initiator):
+            raise InvalidConnector("the initiator contains characters that cannot be stored")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from taskflow import states as tf_states
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from volflow import states
-from volflow.drivers.base import initiator_of
+from volflow.drivers.base import Export, initiator_of
 from volflow.exceptions import (
     ConnectionInUse,
     DriverError,
@@ -38,6 +39,7 @@ from volflow.persistence.flows import StoredFlow, collect
 from volflow.persistence.secrets import Cipher
 from volflow.persistence.work import FromNow, UnitOfWork
 from volflow.tasks.redaction import Redactor
+from volflow.texts import is_storable
 
 if TYPE_CHECKING:
     from volflow.leases import Leases
@@ -277,23 +279,40 @@ class Run:
             self.work.event(method, "notification failed", str(e))
 
     def require_unused(self, initiator: str | None = None) -> None:
-        """Refuse to go on where an initiator that was let in may be logged in.
+        """Refuse to go on where an initiator that was let in is logged in, or may be.
+
+        That the backend cannot tell counts only once the caller was told how to log in.
 
         :param initiator: only this one counts; None: any.
         :raises ConnectionInUse: a session is live, or the backend cannot tell.
         """
-        if self.forced or not self.arguments.get("handed_out"):
+        if self.forced:
             return
-        for export in self.call("list_exports"):
-            if export.volume_id != self.volume.id:
-                continue
-            if export.sessions is None:
-                raise ConnectionInUse(
-                    f"the backend cannot tell whether volume {self.volume.id} is in use"
-                )
-            found = [s for s in export.sessions if initiator is None or s.lower() == initiator]
-            if found:
-                raise ConnectionInUse(f"{found[0]} is logged in to volume {self.volume.id}")
+        found = sessions_of(self.call("list_exports"), self.volume.id, initiator)
+        if found is None and self.arguments.get("handed_out"):
+            raise ConnectionInUse(
+                f"the backend cannot tell whether volume {self.volume.id} is in use; "
+                "terminate_connection with force goes on"
+            )
+        if found:
+            raise ConnectionInUse(f"{found[0]} is logged in to volume {self.volume.id}")
+
+    def terminate_unused(self) -> None:
+        """Take the initiator's access away unless it is logged in.
+
+        A driver that can (``terminate_unused_connection``) refuses new logins first; for others
+        one may come between the look and the call.
+
+        :raises ConnectionInUse: a session is live, or the backend cannot tell.
+        """
+        method = "terminate_unused_connection"
+        if self.forced:
+            self.call("terminate_connection", self.volume, self.connector, force=True)
+        elif callable(getattr(self.driver, method, None)):
+            self.call(method, self.volume, self.connector)
+        else:
+            self.require_unused(self.initiator)
+            self.call("terminate_connection", self.volume, self.connector)
 
     def checked(self, method: str, value: Any) -> Any:
         """What the driver returned, as it is after a round trip through JSON.
@@ -301,11 +320,14 @@ class Run:
         :raises DriverError: it cannot make one.
         """
         try:
-            return json.loads(json.dumps(value, allow_nan=False))
+            found = json.loads(json.dumps(value, allow_nan=False))
+            if not is_storable(json.dumps(found, ensure_ascii=False).replace("\\u0000", "\0")):
+                raise ValueError
         except (TypeError, ValueError, RecursionError):
             raise DriverError(
-                f"{method} of backend {self.volume.backend} returned what is no JSON"
+                f"{method} of backend {self.volume.backend} returned what is no storable JSON"
             ) from None
+        return found
 
     # What the flow's engine reports
 
@@ -351,7 +373,8 @@ class Run:
         try:
             yield True
         except Exception as e:  # noqa: BLE001 - so may a step
-            error = self._first(self._ours(task, e))
+            error = self._ours(task, e)
+            self._first(error)
             if not self.forced:
                 raise error from error.__cause__
             self._leave(task, error, (tf_states.PENDING, tf_states.EXECUTE))
@@ -381,14 +404,29 @@ class Run:
         else:
             step.prepare(self)
         try:
-            self._lock.acquire(self._lock_seconds, self.operation.id)
-        except LockBusy as e:
-            raise DriverError(f"volume {self.volume.id} cannot be changed now: {e}") from None
+            self._lock.acquire(self._lock_seconds, f"process {os.getpid()}, {self.operation.id}")
+        except (LockBusy, OSError) as e:
+            raise self._blocked(e) from None
         try:
             self.commit()
         except BaseException:
             self._lock.release()
             raise
+
+    def _blocked(self, error: Exception) -> Exception:
+        """Leave the run before an effect that must not be made; recovery undoes what was."""
+        blocked = DriverError(f"volume {self.volume.id} cannot be changed now: {error}")
+        if not self.work.started:
+            return blocked
+        first = self._first(blocked)
+        self.work.cancellable = False
+        self.work.set_operation(state=OperationState.REVERTING.value, **self.error_values())
+        self.commit()
+        return first
+
+    def release_lock(self) -> None:
+        """Give the volume's lock back, where an interruption left it taken."""
+        self._lock.release()
 
     def error_values(self) -> dict[str, Any]:
         """The column of the first error, where there is one."""
@@ -399,7 +437,7 @@ class Run:
     def _first(self, error: Exception) -> Exception:
         if self.first_error is None:
             self.first_error = error
-        return error
+        return self.first_error
 
     def _leave(self, task: str, error: Exception, kept: tuple[str, str]) -> None:
         LOG.warning("%s of operation %s is refused: %s", task, self.operation.id, error)
@@ -420,10 +458,26 @@ class Run:
         redact = Redactor(self.volume.provider_auth)
         if isinstance(error, (DriverError, InvalidConnector)):
             return redact.error(error)
-        text = redact.text(f"{type(error).__name__}: {_sentence(error)}")
+        text = redact.text(f"{type(error).__name__}: {_sentence(error)}".rstrip(": "))
         found = DriverError(f"{what} of backend {self.volume.backend} failed: {text}")
-        found.__cause__ = error
+        found.__cause__ = redact.cause(error)
         return found
+
+
+def sessions_of(
+    exports: Iterable[Export], volume_id: str, initiator: str | None
+) -> list[str] | None:
+    """The live sessions of a volume's export; None where the backend cannot tell.
+
+    :param initiator: only this one's, whatever its case; None: all.
+    """
+    for export in exports:
+        if export.volume_id == volume_id:
+            if export.sessions is None:
+                return None
+            wanted = None if initiator is None else initiator.lower()
+            return [s for s in export.sessions if wanted in (None, s.lower())]
+    return []
 
 
 def _sentence(error: Exception) -> str:

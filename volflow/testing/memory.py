@@ -67,19 +67,20 @@ class MemoryDriver(VolumeDriver):
                 raise ConnectionFailed(f"volume {volume.id} is not exported")
             self.acls[volume.id].add(connector["initiator"].lower())
             _, user, secret = self.exports[volume.id].split()
-        return {
-            "driver_volume_type": "iscsi",
-            "data": {
-                "target_discovered": False,
-                "target_portal": PORTAL,
-                "target_iqn": IQN_PREFIX + volume.id,
-                "target_lun": 1,
-                "volume_id": volume.id,
-                "auth_method": "CHAP",
-                "auth_username": user,
-                "auth_password": secret,
-            },
+        data: dict[str, Any] = {
+            "target_discovered": False,
+            "target_portal": PORTAL,
+            "target_iqn": IQN_PREFIX + volume.id,
+            "target_lun": 1,
+            "volume_id": volume.id,
+            "auth_method": "CHAP",
+            "auth_username": user,
+            "auth_password": secret,
         }
+        if connector.get("multipath"):
+            paths = ("target_portal", "target_iqn", "target_lun")
+            data |= {f"{name}s": [data[name]] for name in paths}
+        return {"driver_volume_type": "iscsi", "data": data}
 
     def terminate_connection(
         self, volume: DriverVolume, connector: Connector, force: bool = False

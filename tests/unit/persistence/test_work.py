@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from volflow.exceptions import Fenced
+from volflow.models import OperationState
 from volflow.persistence import migrate, operations, schema
 from volflow.persistence.engine import Database
 from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, UnitOfWork
@@ -75,6 +76,11 @@ def stored(database: Database) -> operations.StoredOperation:
     return found
 
 
+def take_over(database: Database, seen: operations.StoredOperation, owner: str) -> bool:
+    running = OperationState.RUNNING
+    return database.write(lambda c: operations.take_over(c, seen, owner, 60, running))
+
+
 def test_nothing_is_written_before_the_commit(database: Database) -> None:
     run = first(database)
     run.update("volumes", VOLUME, {"revision": 0}, status="available", revision=1)
@@ -110,7 +116,9 @@ def test_a_run_that_was_taken_over_commits_nothing(database: Database) -> None:
     """Application rows included."""
     run = first(database)
     seen = stored(database)
-    assert database.write(lambda c: operations.take_over(c, seen, "another", 60))
+    assert database.write(
+        lambda c: operations.take_over(c, seen, "another", 60, OperationState.RUNNING)
+    )
     run.update("volumes", VOLUME, {"revision": 0}, revision=1, status="available")
     with pytest.raises(Fenced, match="another"):
         run.commit()
@@ -121,8 +129,10 @@ def test_a_run_that_was_taken_over_commits_nothing(database: Database) -> None:
 def test_of_two_takeovers_one_succeeds(database: Database) -> None:
     first(database)
     seen = stored(database)
-    assert database.write(lambda c: operations.take_over(c, seen, "a", 60))
-    assert not database.write(lambda c: operations.take_over(c, seen, "b", 60))
+    assert take_over(database, seen, "a")
+    assert not database.write(
+        lambda c: operations.take_over(c, seen, "b", 60, OperationState.RUNNING)
+    )
     assert ("a", 2) == (stored(database).record.owner, stored(database).record.epoch)
 
 
@@ -131,7 +141,9 @@ def test_an_owner_that_showed_life_keeps_its_operation(database: Database) -> No
     first(database)
     seen = stored(database)
     assert database.write(lambda c: operations.renew(c, OPERATION, 1, 120))
-    assert not database.write(lambda c: operations.take_over(c, seen, "another", 60))
+    assert not database.write(
+        lambda c: operations.take_over(c, seen, "another", 60, OperationState.RUNNING)
+    )
 
 
 def test_a_row_that_changed_is_stale_and_nothing_is_written(database: Database) -> None:
@@ -213,4 +225,4 @@ def test_a_lease_of_a_clock_that_was_set_back_is_expired(database: Database) -> 
     far = {"lease_expires_at": stored(database).record.lease_expires_at, "lease_length": 1}
     change = update(schema.operations).values(far)
     database.write(lambda c: c.execute(change))
-    assert stored(database).lease_expired
+    assert stored(database).lease_is_off

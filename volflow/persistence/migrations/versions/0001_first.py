@@ -86,6 +86,7 @@ def _operations() -> None:
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
+        sa.Column("run_id", sa.String(36)),
         sa.Column("owner", sa.String(255)),
         sa.Column("lease_expires_at", sa.BigInteger),
         sa.Column("lease_length", sa.BigInteger),

@@ -1,0 +1,201 @@
+"""``volflow operation`` and ``volflow recover``: what goes on, and bringing it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from volflow.cli import exits, output
+from volflow.cli.opening import Options, context, opened, require_database
+from volflow.cli.program import command
+from volflow.cli.records import operation_json, report_json
+from volflow.cli.timeline import CallRun, fold, print_timeline, timeline_json
+from volflow.exceptions import DriverError
+from volflow.manager import VolumeManager
+from volflow.models import Operation, OperationState
+
+WIDE = 112
+"""From this width on a list of operations names their volumes, too."""
+
+
+@click.group()
+def operation() -> None:
+    """List and show operations, and cancel one."""
+
+
+def add_to(main: click.Group) -> None:
+    """Add the group, and ``recover``, to the program."""
+    main.add_command(operation)
+    main.add_command(recover)
+
+
+@command(operation, "list", short_help="List operations, oldest first.")
+@click.option(
+    "--state",
+    type=click.Choice([s.value for s in OperationState]),
+    metavar="STATE",
+    help=f"Only these: {', '.join(OperationState)}.",
+)
+@click.option("--volume", "volume_id", metavar="ID", help="Only this volume's.")
+@click.option("--limit", type=int, help="At most so many.")
+@click.option("--marker", metavar="ID", help="Go on after this operation.")
+def list_(options: Options, **given: Any) -> None:
+    """List operations, oldest first; a wide terminal shows their volumes, too."""
+    with opened(options) as manager:
+        found = manager.list_operations(context(), **given)
+    if options.json:
+        output.print_json([operation_json(o) for o in found])
+        return
+    now = datetime.now(UTC)
+    wide = output.width() >= WIDE
+    rows = [
+        (o.id, o.kind, o.state, _age(o, now), *([o.volume_id] if wide else []), o.backend)
+        for o in found
+    ]
+    columns = ("ID", "KIND", "STATE", "AGE", *(["VOLUME"] if wide else []), "BACKEND")
+    output.print_table(columns, rows, "no operations")
+
+
+@command(operation, "show", short_help="Show an operation and its timeline.")
+@click.argument("operation_id", metavar="ID")
+def show(options: Options, operation_id: str) -> None:
+    """Show an operation and its timeline: each step, when it ran, how long, and how it ended.
+
+    A step may end as done, failed, undone (ran backward), refused (its undo, which recovery
+    repeats), held back (a refusal before it) or interrupted (its process died).
+    """
+    with opened(options) as manager:
+        found = manager.get_operation(context(), operation_id)
+        calls = fold(manager.operation_timeline(context(), operation_id))
+    print_operation(options, found, calls)
+
+
+@command(operation, "cancel", short_help="Roll back an operation that is not settled.")
+@click.argument("operation_id", metavar="ID")
+def cancel(options: Options, operation_id: str) -> None:
+    """Roll back an operation: one that waits now, one that runs at its next step.
+
+    One that is settled is left as it is.
+    """
+    with opened(options) as manager:
+        backend = manager.get_operation(context(), operation_id).backend
+    with opened(options, [backend]) as manager:
+        found = manager.cancel_operation(context(), operation_id)
+        calls = fold(manager.operation_timeline(context(), operation_id))
+    print_operation(options, found, calls)
+    if found.state is OperationState.NEEDS_ATTENTION:
+        click.get_current_context().exit(exits.NEEDS_ATTENTION)
+
+
+@command(None, "recover", short_help="Bring on what nobody runs any more, and what is refused.")
+def recover(options: Options) -> None:
+    """Bring every operation on that is due: its process died, its deadline passed, or a step was
+    refused.
+
+    Operations that are being run now are left alone. A backend that cannot be reached is left
+    out and named; the exit code is 6 then, and where an operation still needs attention.
+    """
+    left_out = dict(_unusable(options))
+    names = [n for n in options.settings().backends if n not in left_out]
+    with opened(options, names) as manager:
+        report = report_json(manager.recover(), left_out)
+        reasons = _reasons(manager, report["needs_attention"])
+    if options.json:
+        output.print_json(report)
+    else:
+        _print_report(report, reasons)
+    if left_out or report["needs_attention"]:
+        click.get_current_context().exit(exits.NEEDS_ATTENTION)
+
+
+def print_operation(options: Options, found: Operation, calls: list[CallRun]) -> None:
+    """Write an operation and its timeline."""
+    if options.json:
+        output.print_json({**operation_json(found), "timeline": timeline_json(calls)})
+        return
+    now = datetime.now(UTC)
+    running = found.state in (OperationState.RUNNING, OperationState.REVERTING)
+    output.print_fields(
+        f"Operation {found.id}",
+        [
+            ("Kind", found.kind),
+            ("State", found.state),
+            ("Call", found.phase),
+            ("Volume", found.volume_id),
+            ("Attachment", found.attachment_id),
+            ("Backend", found.backend),
+            ("Request", found.request_id),
+            ("Error", found.error),
+            ("Owner", found.owner if running else None),
+            ("Lease ends", output.moment(found.lease_expires_at) if running else None),
+            ("Deadline", output.moment(found.deadline)),
+            ("Created", output.moment(found.created_at)),
+            ("Finished", output.moment(found.finished_at)),
+            *(("Refused", text) for text in found.leftovers),
+            ("What helps", _advice(found, now)),
+        ],
+    )
+    click.echo()
+    print_timeline(calls)
+
+
+def _advice(found: Operation, now: datetime) -> str | None:
+    """Say which command helps an operation that stands still."""
+    match found.state:
+        case OperationState.NEEDS_ATTENTION:
+            return "volflow recover, once the backend answers or the host has logged out"
+        case OperationState.WAITING:
+            return f"its caller's next call, or volflow operation cancel {found.id}"
+        case OperationState.RUNNING | OperationState.REVERTING:
+            lease = found.lease_expires_at
+            if lease is None or lease <= now:
+                return "volflow recover: its owner showed no life for its lease"
+            return "volflow recover, if its owner is dead"
+        case _:
+            return None
+
+
+def _age(found: Operation, now: datetime) -> str:
+    return output.age((now - found.created_at).total_seconds()) if found.created_at else ""
+
+
+def _unusable(options: Options) -> Iterator[tuple[str, str]]:
+    """Find backends that cannot work now: they must not keep the others from recovery."""
+    settings = options.settings()
+    require_database(settings.arguments["database"])
+    for name, backend in settings.backends.items():
+        (driver,) = replace(settings, backends={name: backend}).make_drivers().values()
+        try:
+            driver.do_setup(context())
+            driver.check_for_setup_error()
+        except DriverError as error:
+            yield name, output.clean(error)
+
+
+def _reasons(manager: VolumeManager, operation_ids: list[str]) -> dict[str, str]:
+    found = {}
+    for operation_id in operation_ids:
+        shown = manager.get_operation(context(), operation_id)
+        found[operation_id] = "; ".join(shown.leftovers) or str(shown.error or shown.state)
+    return found
+
+
+def _print_report(report: dict[str, Any], reasons: dict[str, str]) -> None:
+    rows = [
+        (operation_id, outcome)
+        for outcome, ids in report.items()
+        if outcome != "left_out"
+        for operation_id in ids
+    ]
+    for operation_id, outcome in rows:
+        output.show(output.styled(outcome).append(f"  {operation_id}"))
+        if reason := reasons.get(operation_id):
+            output.print_fields("", [("because", reason)], indent=4)
+    for backend, reason in report["left_out"].items():
+        click.echo(f"volflow: backend {backend} is left out: {reason}", err=True)
+    if not rows:
+        click.echo("nothing is due")

@@ -1,0 +1,178 @@
+"""What commands write: JSON, tables and fields of at most the terminal's width."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_WIDTH = 80
+TERMINAL_WIDTH = 60
+"""The least widths, without and with a terminal: an id is never broken or cut."""
+
+FOLDED = ("NAME", "BACKEND")
+"""Columns whose values may go on in the next line."""
+
+STYLES = {
+    "available": "green",
+    "in-use": "green",
+    "succeeded": "green",
+    "done": "green",
+    "ok": "green",
+    "error": "bold red",
+    "failed": "bold red",
+    "refused": "bold red",
+    "needs_attention": "bold red",
+    "rolled_back": "yellow",
+    "undone": "yellow",
+    "interrupted": "yellow",
+    "held back": "yellow",
+    "waiting": "cyan",
+    "running": "cyan",
+    "reverting": "cyan",
+    "attaching": "cyan",
+    "detaching": "cyan",
+}
+
+
+def print_json(value: Any) -> None:
+    """Write a value as JSON on standard output."""
+    click.echo(to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """Encode a value; times become ISO-8601 in UTC."""
+    return json.dumps(value, indent=2, default=_encode, ensure_ascii=True)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, (tuple, set, frozenset)):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def instant(value: datetime) -> str:
+    """Write a time as ISO-8601 in UTC.
+
+    >>> instant(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    '2026-01-02T03:04:05.000000Z'
+    """
+    utc = value.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def moment(value: datetime | None) -> str:
+    """Write a time for people, to the second."""
+    return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def age(seconds: float) -> str:
+    """Write how long ago something was, in at most four characters for ten years.
+
+    >>> [age(s) for s in (0.2, 59, 61, 7300, 100000)]
+    ['0s', '59s', '1m', '2h', '1d']
+    """
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def took(seconds: float | None) -> str:
+    """Write a duration.
+
+    >>> [took(s) for s in (0.00021, 0.0284, 1.5, 75, None)]
+    ['0.2 ms', '28.4 ms', '1.50 s', '75 s', '']
+    """
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def clean(value: Any) -> str:
+    r"""Write a value in one line, without characters that steer a terminal.
+
+    >>> clean("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = "" if value is None else " ".join(str(value).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def styled(value: Any) -> Text:
+    """Colour a word that tells a state."""
+    text = clean(value)
+    return Text(text, style=STYLES.get(text, ""))
+
+
+def width() -> int:
+    """Return how many columns there are to write to."""
+    found = Console(file=sys.stdout).width
+    return max(found, TERMINAL_WIDTH if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
+    """Write rows under their headings; what is too long goes on in the next line."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(
+            name,
+            overflow="fold",
+            no_wrap=name not in FOLDED,
+            justify="right" if name == "SIZE" else "left",
+        )
+    for row in rows:
+        table.add_row(*(styled(value) for value in row))
+    if table.row_count:
+        show(table)
+    else:
+        click.echo(empty, err=True)
+
+
+def print_fields(title: str, fields: Iterable[tuple[str, Any]], indent: int = 2) -> None:
+    """Write names and values, one a line; a field without a value is left out."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        if value not in (None, ""):
+            table.add_row(Text(" " * indent + name), styled(value))
+    if title:
+        show(Text(clean(title), style="bold"))
+    show(table)
+
+
+def show(what: RenderableType) -> None:
+    """Write something of rich's, coloured where the output is a terminal."""
+    click.echo(rendered(what, width(), terminal=sys.stdout.isatty()), nl=False)
+
+
+def rendered(what: RenderableType, columns: int, *, terminal: bool) -> str:
+    """Draw something of rich's, without spaces at the ends of lines."""
+    # A console that writes to memory: rich handles a closed pipe by ending the process itself.
+    console = Console(
+        file=io.StringIO(),
+        width=columns,
+        force_terminal=terminal,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system="auto" if terminal else None,
+    )
+    console.print(what)
+    drawn = console.file.getvalue()  # type: ignore[attr-defined]
+    return "".join(f"{line.rstrip(' ')}\n" for line in drawn.splitlines())
