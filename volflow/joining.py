@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -51,12 +50,12 @@ class Joiner:
         :raises TimeoutError: it did not rest in time.
         :raises BackendNotFound: its owner died, and this process cannot go on with it.
         """
-        pause = PAUSE_SECONDS
+        clock, pause = self._runner.clock, PAUSE_SECONDS
         while stored.running or stored.record.state is OperationState.QUEUED:
-            if until is not None and time.monotonic() >= until:
+            if until is not None and clock.monotonic() >= until:
                 raise TimeoutError(f"operation {stored.id} is still {stored.record.state}")
             if not (stored.running and self.is_dead(stored) and self._resume(stored)):
-                time.sleep(pause)
+                clock.sleep(pause)
                 pause = min(pause * 2, PAUSE_SECONDS_MAX)
             stored = self._records.operation(stored.id)
         return stored
@@ -72,7 +71,7 @@ class Joiner:
             except AlreadyRunning as e:
                 self._runner.leases.wait_for_end(e.operation_id)
             except Stale:
-                time.sleep(jitter(min(0.001 * 2**turn, PAUSE_SECONDS_MAX)))
+                self._runner.clock.sleep(jitter(min(0.001 * 2**turn, PAUSE_SECONDS_MAX)))
         raise InvalidVolume("the volume is changed by others all the time; try again")
 
     def once(

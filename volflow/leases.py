@@ -14,7 +14,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +56,7 @@ class Leases:
         self, database: Database, directory: Path, lease_seconds: float, call_seconds: float
     ) -> None:
         self._database = database
+        self._clock = database.clock
         self._directory = directory / "owners"
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._place = _place(self._directory)
@@ -80,7 +80,7 @@ class Leases:
         """
         limit = self._call_seconds if wait_seconds is None else wait_seconds
         with self._changed:
-            self._changed.wait_for(lambda: not self._held, limit)
+            self._clock.wait_for(self._changed, lambda: not self._held, limit)
         self._stop.set()
         self._thread.join()
         self._identity.lock.discard()
@@ -123,7 +123,7 @@ class Leases:
     def wait_for_end(self, operation_id: str) -> None:
         """Wait until this process no longer runs the operation."""
         with self._changed:
-            self._changed.wait_for(lambda: operation_id not in self._held)
+            self._clock.wait_for(self._changed, lambda: operation_id not in self._held)
 
     def overdue(self) -> list[str]:
         """Operations whose driver call is past its limit."""
@@ -152,7 +152,7 @@ class Leases:
     def driver_call(self, operation_id: str) -> Iterator[None]:
         """Mark a driver call, so that one past its limit stops the renewal of the lease."""
         held = self._held[operation_id]
-        held.call_began, held.overdue = time.monotonic(), False
+        held.call_began, held.overdue = self._clock.monotonic(), False
         try:
             yield
         finally:
@@ -192,17 +192,20 @@ class Leases:
 
     def _is_overdue(self, run: _Held) -> bool:
         began = run.call_began
-        return began is not None and time.monotonic() - began > self._call_seconds
+        return began is not None and self._clock.monotonic() - began > self._call_seconds
 
     def _beat(self) -> None:
         stop = self._stop
         while not stop.wait(self._lease_seconds / 3):
-            if self.paused:
-                continue
-            with self._changed:
-                held = list(self._held.items())
-            for operation_id, run in held:
-                self._renew(operation_id, run)
+            if not self.paused:
+                self.beat()
+
+    def beat(self) -> None:
+        """Renew the lease of every run of this process whose driver call is within its limit."""
+        with self._changed:
+            held = list(self._held.items())
+        for operation_id, run in held:
+            self._renew(operation_id, run)
 
     def _renew(self, operation_id: str, run: _Held) -> None:
         if self._is_overdue(run):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+
+from volflow.clock import SYSTEM_CLOCK, Clock
 
 HOLDER_LENGTH = 64
 
@@ -40,10 +41,11 @@ class FileLock:
     name still leads to the file that was locked.
     """
 
-    def __init__(self, path: Path, inherited: bool = True) -> None:
+    def __init__(self, path: Path, inherited: bool = True, clock: Clock = SYSTEM_CLOCK) -> None:
         """:param inherited: whether commands that are started under it hold it, too."""
         self.path = path
         self._inherited = inherited
+        self._clock = clock
         self._fd: int | None = None
 
     def acquire(self, timeout: float = 0.0, holder: str = "") -> None:
@@ -53,7 +55,7 @@ class FileLock:
         :param holder: what to write into the file for those who find it taken.
         :raises LockBusy: it was not free in time.
         """
-        until = time.monotonic() + timeout
+        until = self._clock.monotonic() + timeout
         pause = 0.001
         while True:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -62,9 +64,9 @@ class FileLock:
             except BlockingIOError:
                 who = os.pread(fd, 4 * HOLDER_LENGTH, 0).decode(errors="replace").strip()
                 os.close(fd)
-                if time.monotonic() >= until:
+                if self._clock.monotonic() >= until:
                     raise LockBusy(self.path, who) from None
-                time.sleep(min(pause, max(0.0, until - time.monotonic())))
+                self._clock.sleep(min(pause, max(0.0, until - self._clock.monotonic())))
                 pause = min(pause * 2, 0.05)
                 continue
             except BaseException:

@@ -12,6 +12,7 @@ from oslo_context.context import RequestContext
 
 from volflow import arguments as check
 from volflow.calls import Calls
+from volflow.clock import SYSTEM_CLOCK, Clock
 from volflow.exceptions import DriverError, InvalidInput, VolflowError
 from volflow.inventory import Inventory, checked_volume
 from volflow.joining import Joiner
@@ -54,6 +55,7 @@ class VolumeManager:
     :param recover: run recovery at start and in a thread; else only :meth:`recover` does.
     :param lock_directory: locks and owner files of this host, shared by all its processes that
         use the database; by default beside the key file.
+    :param clock: the time to live by, for tests and simulations.
     :raises DatabaseError: the database, or its key file, cannot be used.
     :raises InvalidInput: an argument is wrong.
     :raises DriverError: a driver cannot work as it is configured.
@@ -70,12 +72,13 @@ class VolumeManager:
         driver_call_seconds: float = 300,
         recover: bool = True,
         lock_directory: str | Path | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         if board is not None:
             raise InvalidInput("this release has no job boards: board has to be None")
         limits = _limits(lease_seconds, reservation_deadline_seconds, driver_call_seconds)
         self._drivers = _checked_drivers(drivers)
-        store = open_store(database, key_file, lock_directory, limits.lease)
+        store = open_store(database, key_file, lock_directory, limits.lease, clock)
         self.database = store.database
         self.leases = Leases(store.database, store.locks, limits.lease, limits.driver_call)
         self._closed = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from oslo_context.context import RequestContext
@@ -112,16 +111,17 @@ class OneShots:
 
         :raises TimeoutError: it did not settle in time.
         """
-        until = None if timeout is None else time.monotonic() + timeout
+        clock = self._runner.clock
+        until = None if timeout is None else clock.monotonic() + timeout
         pause = POLL_SECONDS
         while True:
             found = self._records.operation(operation_id).record
             if found.state in _RESTS:
                 return found
-            left = pause if until is None else min(pause, until - time.monotonic())
+            left = pause if until is None else min(pause, until - clock.monotonic())
             if left <= 0:
                 raise TimeoutError(f"operation {operation_id} is still {found.state}")
-            time.sleep(left)
+            clock.sleep(left)
             pause = min(pause * 1.5, POLL_SECONDS_MAX)
 
     def cancel_operation(self, context: RequestContext, operation_id: str) -> Operation:

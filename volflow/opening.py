@@ -10,6 +10,7 @@ from oslo_db.exception import DBDuplicateEntry
 from sqlalchemy import insert, select
 from sqlalchemy.engine import Connection
 
+from volflow.clock import SYSTEM_CLOCK, Clock
 from volflow.exceptions import DatabaseError, InvalidInput
 from volflow.persistence import migrate, schema
 from volflow.persistence.engine import Database
@@ -33,6 +34,7 @@ def open_store(
     key_file: str | Path | None,
     lock_directory: str | Path | None,
     lease_seconds: float,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Store:
     """Open a database, and make on the first time what it needs.
 
@@ -41,7 +43,7 @@ def open_store(
     """
     if not isinstance(url, str):
         raise InvalidInput("database has to be a SQLAlchemy URL")
-    database = Database(url, lease_seconds)
+    database = Database(url, lease_seconds, clock)
     try:
         keys = _key_path(database, key_file)
         migrate.prepare(database)

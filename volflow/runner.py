@@ -73,6 +73,7 @@ class Runner:
         limits: Limits,
     ) -> None:
         self.database = database
+        self.clock = database.clock
         self.leases = leases
         self.limits = limits
         self._cipher = cipher
@@ -418,7 +419,7 @@ class Runner:
             driver=self.driver(operation.backend),
             cipher=self._cipher,
             leases=self.leases,
-            lock=FileLock(self._lock_path(operation.volume_id)),
+            lock=FileLock(self._lock_path(operation.volume_id), clock=self.clock),
             lock_seconds=self.limits.driver_call if lock_seconds is None else lock_seconds,
             work=work,
             operation=operation,

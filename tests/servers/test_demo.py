@@ -32,7 +32,8 @@ def demo(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
         "PYTHONUNBUFFERED": "1",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "volflow.cli", "demo", *words],
+        # A shell's background job, as the tests may be, has SIGINT ignored, and so would the demo.
+        ["env", "--default-signal=INT", sys.executable, "-m", "volflow.cli", "demo", *words],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

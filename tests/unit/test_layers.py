@@ -44,6 +44,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"leases"}),
     frozenset({"drivers", "persistence"}),
     frozenset({"backoff", "locks", "states"}),
+    frozenset({"clock"}),
     frozenset({"models"}),
     frozenset({"exceptions"}),
     frozenset({"texts"}),

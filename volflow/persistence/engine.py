@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from volflow.clock import SYSTEM_CLOCK, Clock
 from volflow.exceptions import DatabaseError, InvalidInput
 
 LOG = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Database:
     :param url: a SQLAlchemy URL; SQLite needs a file.
     :param lease_seconds: on PostgreSQL a transaction that sits idle for longer is ended by the
         server, so that a stopped process holds no row past its lease.
-    :param clock: microseconds since 1970, for SQLite, where this process is the server.
+    :param clock: what SQLite's time is, whose server is this process, and how to wait.
     :raises InvalidInput: the URL is none, or keeps its data in memory.
     """
 
@@ -55,11 +55,11 @@ class Database:
         self,
         url: str,
         lease_seconds: float = 60,
-        clock: Callable[[], int] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
         patience: float = BUSY_SECONDS,
     ) -> None:
         self.url = _checked_url(url)
-        self._clock = clock or _wall_clock
+        self.clock = clock
         self._lease_seconds = lease_seconds
         self._patience = patience
         self._writing = threading.local()
@@ -124,6 +124,7 @@ class Database:
             retry=retry_if_exception_type(_Again),
             stop=stop_after_delay(self._patience),
             wait=wait_random_exponential(0.01, max=1),
+            sleep=self.clock.sleep,
             reraise=True,
         )
         try:
@@ -170,6 +171,7 @@ class Database:
             retry=retry_if_exception_type(DatabaseError),
             stop=stop_after_delay(self._patience),
             wait=wait_random_exponential(0.01, max=1),
+            sleep=self.clock.sleep,
             reraise=True,
         ):
             with attempt, self.read() as connection:
@@ -186,7 +188,7 @@ class Database:
             event.listen(engine, "connect", self._prepare_postgresql)
 
     def _prepare_sqlite(self, connection: Any, record: Any) -> None:
-        connection.create_function("volflow_now", 0, self._clock)
+        connection.create_function("volflow_now", 0, self.clock.microseconds)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
 
@@ -217,10 +219,6 @@ def _keep_connections(engine: Engine) -> None:
         _dispatch=old.dispatch,
         dialect=old._dialect,  # noqa: SLF001
     )
-
-
-def _wall_clock() -> int:
-    return time.time_ns() // 1000
 
 
 def _checked_url(url: str) -> URL:

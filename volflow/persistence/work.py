@@ -8,7 +8,6 @@ collected and not committed never happened.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from sqlalchemy import BigInteger, bindparam, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import Insert, Update
 
+from volflow.clock import Clock
 from volflow.exceptions import Fenced
 from volflow.persistence import schema
 from volflow.persistence.engine import Database
@@ -95,6 +95,11 @@ class UnitOfWork:
         self.commits = 0
 
     @property
+    def clock(self) -> Clock:
+        """The time of the process that this run belongs to."""
+        return self._database.clock
+
+    @property
     def started(self) -> bool:
         """True once something was committed: the operation is durable and ours."""
         return self.commits > 0
@@ -118,7 +123,7 @@ class UnitOfWork:
 
     def event(self, step: str, what: str, detail: str | None = None) -> None:
         """Add a line to the operation's timeline, as of now."""
-        self._events.append((time.monotonic(), step, what, detail))
+        self._events.append((self.clock.monotonic(), step, what, detail))
 
     def commit(self, release: bool = False) -> None:
         """Write everything in one transaction, the fence first.
@@ -202,7 +207,7 @@ class UnitOfWork:
         )
 
     def _write_events(self, connection: Connection) -> None:
-        now = time.monotonic()
+        now = self.clock.monotonic()
         connection.execute(
             _EVENT,
             [

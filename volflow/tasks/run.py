@@ -261,6 +261,7 @@ class Run:
             retry=retry_if_exception_type(TransientDriverError),
             stop=stop_after_attempt(TRANSIENT_ATTEMPTS),
             wait=wait_random_exponential(0.02, max=0.5),
+            sleep=self.work.clock.sleep,
             reraise=True,
         )
         try:
