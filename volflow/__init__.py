@@ -7,6 +7,8 @@ from volflow.manager import VolumeManager
 from volflow.models import (
     Attachment,
     AttachStatus,
+    Difference,
+    DifferenceKind,
     Event,
     Operation,
     OperationKind,
@@ -21,6 +23,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AttachStatus",
     "Attachment",
+    "Difference",
+    "DifferenceKind",
     "Event",
     "Operation",
     "OperationKind",

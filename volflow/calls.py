@@ -93,7 +93,7 @@ class Calls:
             return self._records.volume(volume_id)
 
         def fresh() -> Volume:
-            snapshot = self._records.live(volume_id)
+            snapshot = self._joiner.live(volume_id)
             rules.require_reservable(snapshot)
             phase = PHASES["reserve_volume"]
             volume = snapshot.volume.volume
@@ -189,7 +189,7 @@ class Calls:
             return self._records.volume(volume_id)
 
         def fresh() -> Volume:
-            snapshot = self._records.live(volume_id)
+            snapshot = self._joiner.live(volume_id)
             attachment = self.detachable(snapshot, attachment_id)
             phase = PHASES["begin_detaching"]
             volume = snapshot.volume.volume
@@ -326,7 +326,7 @@ class Calls:
         :returns: the volume, and the operation whose run was waited for, as it is now.
         :raises InvalidVolume: something else is running.
         """
-        snapshot = self._records.live(volume_id)
+        snapshot = self._joiner.live(volume_id)
         stored = snapshot.operation
         if stored is None:
             return snapshot, None

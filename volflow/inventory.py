@@ -77,7 +77,7 @@ class Inventory:
         """Delete a volume that nobody uses."""
 
         def attempt() -> None:
-            snapshot = self._records.live(volume_id)
+            snapshot = self._joiner.live(volume_id)
             volume = snapshot.volume.volume
             rules.require_free(volume, [VolumeStatus.AVAILABLE, VolumeStatus.ERROR])
             if snapshot.attachments:
@@ -97,7 +97,7 @@ class Inventory:
         if not on:
             before, after = after, before
         assert allowed(before, after)
-        found = self._records.live(volume_id)
+        found = self._joiner.live(volume_id)
         volume = found.volume.volume
         if volume.status is after:
             return public(volume)

@@ -13,13 +13,17 @@ from volflow.exceptions import (
     RollbackIncomplete,
     from_record,
 )
+from volflow.flows.phases import RESTORE
 from volflow.models import OperationKind, OperationState
 from volflow.persistence.operations import StoredOperation
-from volflow.persistence.records import Records
+from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.work import Cancelled, Stale
 from volflow.runner import AlreadyRunning, Runner
 
 T = TypeVar("T")
+
+REPAIRS = ("repair", RESTORE)
+"""Phases that recovery runs between the calls of callers, who wait for them."""
 
 PAUSE_SECONDS = 0.005
 PAUSE_SECONDS_MAX = 0.25
@@ -42,6 +46,18 @@ class Joiner:
         if leases.is_dead(owner, stored.id):
             return True
         return stored.lease_is_off and not leases.is_alive(owner)
+
+    def live(self, volume_id: str) -> Snapshot:
+        """Read a volume for a call that begins something; a repair that runs is waited for.
+
+        :raises VolumeNotFound: there is none.
+        """
+        while True:
+            snapshot = self._records.live(volume_id)
+            owner = snapshot.operation
+            if owner is None or not owner.running or owner.record.phase not in REPAIRS:
+                return snapshot
+            self.join(owner)
 
     def join(self, stored: StoredOperation, until: float | None = None) -> StoredOperation:
         """Wait until the operation rests; go on with it where its owner died.

@@ -160,6 +160,7 @@ class Leases:
 
     def _begin_anew(self) -> None:
         self._changed = threading.Condition()
+        self._beating = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._identity = self._new_identity()
         self._stop = threading.Event()
@@ -197,8 +198,15 @@ class Leases:
     def _beat(self) -> None:
         stop = self._stop
         while not stop.wait(self._lease_seconds / 3):
-            if not self.paused:
-                self.beat()
+            with self._beating:
+                if not self.paused:
+                    self.beat()
+
+    def pause(self) -> None:
+        """Let the heartbeat rest, from now on; a beat that goes on ends first."""
+        self.paused = True
+        with self._beating:
+            pass
 
     def beat(self) -> None:
         """Renew the lease of every run of this process whose driver call is within its limit."""

@@ -13,6 +13,8 @@ from oslo_context.context import RequestContext
 from volflow import arguments as check
 from volflow.calls import Calls
 from volflow.clock import SYSTEM_CLOCK, Clock
+from volflow.comparison import Comparison
+from volflow.coordination import VolumeLocks
 from volflow.exceptions import DriverError, InvalidInput, VolflowError
 from volflow.inventory import Inventory, checked_volume
 from volflow.joining import Joiner
@@ -21,6 +23,7 @@ from volflow.models import (
     Attachment,
     ConnectionInfo,
     Connector,
+    Difference,
     Event,
     Operation,
     OperationState,
@@ -32,8 +35,10 @@ from volflow.oneshots import OneShots
 from volflow.opening import open_store
 from volflow.persistence.records import Records
 from volflow.persistence.rekey import reencrypt
+from volflow.reconcile import Reconciler
 from volflow.recovery import Recovery
-from volflow.runner import Limits, Runner
+from volflow.runner import Runner
+from volflow.runs import Limits, Runs
 from volflow.settings import load_settings
 
 LOG = logging.getLogger(__name__)
@@ -53,8 +58,12 @@ class VolumeManager:
     :param key_file: Fernet keys, one a line. For SQLite it is made beside the database.
     :param driver_call_seconds: the limit of one driver call.
     :param recover: run recovery at start and in a thread; else only :meth:`recover` does.
+    :param comparison_seconds: how often that thread looks whether a backend has lost exports, as
+        a target daemon does that is restarted.
     :param lock_directory: locks and owner files of this host, shared by all its processes that
         use the database; by default beside the key file.
+    :param coordination: URL of the tooz backend whose locks all hosts share that use one storage
+        backend, such as ``redis://host:6379``; None: they are one host.
     :param clock: the time to live by, for tests and simulations.
     :raises DatabaseError: the database, or its key file, cannot be used.
     :raises InvalidInput: an argument is wrong.
@@ -71,7 +80,9 @@ class VolumeManager:
         key_file: str | Path | None = None,
         driver_call_seconds: float = 300,
         recover: bool = True,
+        comparison_seconds: float = 60,
         lock_directory: str | Path | None = None,
+        coordination: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         if board is not None:
@@ -82,30 +93,36 @@ class VolumeManager:
         self.database = store.database
         self.leases = Leases(store.database, store.locks, limits.lease, limits.driver_call)
         self._closed = False
+        self._locks: VolumeLocks | None = None
         try:
+            self._locks = VolumeLocks(
+                store.locks / "volumes", coordination, self.leases.owner, clock
+            )
             self._set_up_drivers()
             records = Records(store.database, store.cipher)
-            runner = Runner(
-                store.database,
-                store.cipher,
-                records,
-                self._drivers,
-                self.leases,
-                store.locks,
-                limits,
+            runs = Runs(
+                store.database, store.cipher, self._drivers, self.leases, self._locks, limits
             )
+            runner = Runner(runs, records)
             joiner = Joiner(runner, records)
             self._records = records
             self._cipher = store.cipher
             self._calls = Calls(runner, records, joiner)
             self._one_shots = OneShots(runner, records, joiner, self._calls)
             self._inventory = Inventory(runner, records, joiner)
-            self._recovery = Recovery(runner, records, joiner, limits.lease)
+            comparison = Comparison(runner, records)
+            self._reconciler = Reconciler(runner, records, comparison)
+            self._recovery = Recovery(
+                runner,
+                records,
+                joiner,
+                comparison,
+                check.seconds("comparison_seconds", comparison_seconds) or 0.0,
+            )
             if recover:
                 self._recovery.start()
         except BaseException:
-            self.leases.close()
-            self.database.close()
+            self._release()
             raise
 
     @classmethod
@@ -123,7 +140,12 @@ class VolumeManager:
             return
         self._closed = True
         self._recovery.close()
+        self._release()
+
+    def _release(self) -> None:
         self.leases.close()
+        if self._locks is not None:
+            self._locks.close()
         self.database.close()
 
     def __enter__(self) -> Self:
@@ -448,6 +470,30 @@ class VolumeManager:
     def recover(self) -> RecoveryReport:
         """Bring on what is due, without waiting for backoff or locks; leave live leases alone."""
         return self._recovery.run(all_due=True)
+
+    def reconcile(
+        self,
+        context: RequestContext,
+        backend: str | None = None,
+        repair: bool = False,
+        force: bool = False,
+    ) -> list[Difference]:
+        """Compare backends with the database in both directions, and its rows with each other.
+
+        Targets that are not volflow's are never looked at; an export of a volume that the
+        database never had is reported, and left.
+
+        :param backend: one backend; None: all that this process serves.
+        :param repair: put in order what differs.
+        :param force: with ``repair``: also where a session is live.
+        :returns: what differs, or did; see :class:`~volflow.models.Difference`.
+        :raises BackendNotFound: no driver of this process serves the backend.
+        :raises DriverError: a backend cannot tell what it exports.
+        """
+        named = check.text("backend", backend)
+        return self._reconciler.reconcile(
+            named, check.flag("repair", repair), check.flag("force", force)
+        )
 
     def reencrypt_secrets(self) -> int:
         """Move every stored secret to the first key of the key file, and forget the others.

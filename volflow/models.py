@@ -191,6 +191,44 @@ class RecoveryReport:
     needs_attention: tuple[str, ...] = ()
 
 
+class DifferenceKind(StrEnum):
+    """How a backend and the database may differ, or the database's rows among themselves."""
+
+    EXPORT_MISSING = "export-missing"
+    EXPORT_UNJUSTIFIED = "export-unjustified"
+    EXPORT_UNKNOWN = "export-unknown"
+    ACCESS_MISSING = "access-missing"
+    ACCESS_UNJUSTIFIED = "access-unjustified"
+    STATUS_UNOWNED = "status-unowned"
+    STATUS_WRONG = "status-wrong"
+    OPERATION_ASTRAY = "operation-astray"
+    FLOW_ASTRAY = "flow-astray"
+    ROW_UNREADABLE = "row-unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it should be, found by ``reconcile``.
+
+    :ivar initiator: whose access it is about, where it is about one.
+    :ivar operation_id: the operation that it is about, or that owns the volume.
+    :ivar in_use: a session is live on it, or the backend cannot tell.
+    :ivar detail: a sentence for the operator.
+    :ivar repaired: it was put in order.
+    :ivar error: why it was not, though that was asked for.
+    """
+
+    kind: DifferenceKind
+    backend: str
+    volume_id: str | None
+    initiator: str | None
+    operation_id: str | None
+    in_use: bool
+    detail: str
+    repaired: bool = False
+    error: ErrorRecord | None = None
+
+
 class DerivedStatus(NamedTuple):
     """A volume's pair of statuses."""
 

@@ -62,7 +62,7 @@ class OneShots:
             return self._records.attachment(same.record.attachment_id)
 
         def fresh() -> Attachment:
-            snapshot = self._records.live(volume_id)
+            snapshot = self._joiner.live(volume_id)
             volume = snapshot.volume.volume
             self._runner.driver(volume.backend)
             rules.require_mode(volume, mode)
@@ -92,7 +92,7 @@ class OneShots:
             return self._records.volume(volume_id)
 
         def fresh() -> Volume:
-            snapshot = self._records.live(volume_id)
+            snapshot = self._joiner.live(volume_id)
             volume = snapshot.volume.volume
             self._runner.driver(volume.backend)
             attachment = self._calls.detachable(snapshot, attachment_id)

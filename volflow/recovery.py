@@ -8,16 +8,20 @@ is read, so that several processes do each piece of work once.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
+from typing import Any
 
 from oslo_context.context import RequestContext
 
 from volflow.backoff import RETRY_SECONDS_MAX
+from volflow.comparison import Comparison
+from volflow.entitlement import sessions_of
 from volflow.exceptions import Fenced, InvalidVolume, VolflowError
 from volflow.flows.phases import UNDOS
 from volflow.joining import Joiner
@@ -26,7 +30,7 @@ from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.work import Cancelled, Stale
 from volflow.runner import AlreadyRunning, Runner, cancelled
-from volflow.tasks.run import Run, sessions_of
+from volflow.tasks.run import Run
 
 LOG = logging.getLogger(__name__)
 
@@ -40,17 +44,28 @@ class Recovery:
     """Finds operations that are due and brings them on."""
 
     def __init__(
-        self, runner: Runner, records: Records, joiner: Joiner, lease_seconds: float
+        self,
+        runner: Runner,
+        records: Records,
+        joiner: Joiner,
+        comparison: Comparison,
+        comparison_seconds: float,
     ) -> None:
         self._runner = runner
         self._records = records
         self._joiner = joiner
-        self._longest_sleep = min(lease_seconds, SLEEP_SECONDS_MAX)
+        self._comparison = comparison
+        self._comparison_seconds = comparison_seconds
+        limits = runner.limits
+        self._longest_sleep = min(
+            limits.lease, limits.deadline or SLEEP_SECONDS_MAX, SLEEP_SECONDS_MAX
+        )
+        self._next_comparison = -math.inf
         self._wake = threading.Event()
         self._first_pass = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        self._at_work: dict[str, Future[str | None]] = {}
+        self._at_work: dict[str, Future[Any]] = {}
 
     def run(self, all_due: bool = False) -> RecoveryReport:
         """Bring on what is due, one after the other, in the calling thread.
@@ -63,6 +78,9 @@ class Recovery:
             outcome = self._try(stored, all_due)
             if outcome is not None:
                 found[outcome].append(stored.id)
+        for backend in self._runner.runs.backends:
+            for outcome, operation_id in self._compare(backend, whole=True):
+                found[outcome].append(operation_id)
         found["needs_attention"] += [*unreadable, *self._runner.leases.overdue()]
         return RecoveryReport(**{name: tuple(ids) for name, ids in found.items()})
 
@@ -95,6 +113,16 @@ class Recovery:
         except Exception:
             LOG.exception("operation %s cannot be brought on", stored.id)
         return "needs_attention"
+
+    def _compare(self, backend: str, whole: bool) -> list[tuple[str, str]]:
+        """Repair what a restarted target has lost, and what is due to be compared."""
+        try:
+            return list(self._comparison.recover(backend, whole))
+        except VolflowError as e:
+            LOG.warning("backend %s cannot be compared now: %s", backend, e)
+        except Exception:
+            LOG.exception("backend %s cannot be compared", backend)
+        return []
 
     def _one(self, stored: StoredOperation, all_due: bool) -> str | None:
         state = stored.record.state
@@ -186,11 +214,28 @@ class Recovery:
             for stored in unsettled
             if stored.id not in self._at_work and self._is_candidate(stored)
         ]
+        self._wait(begun)
+        self._wait(self._begin_comparisons(pool))
+        return self._sleep(self._records.unsettled()[0])
+
+    def _begin_comparisons(self, pool: ThreadPoolExecutor) -> list[Future[Any]]:
+        """Hand each backend to the pool that has to be looked at, now or for a volume."""
+        whole = time.monotonic() >= self._next_comparison
+        if not whole and self._comparison.next_due() != 0:
+            return []
+        if whole:
+            self._next_comparison = time.monotonic() + self._comparison_seconds
+        return [
+            self._at_work.setdefault(key, pool.submit(self._compare, backend, whole))
+            for backend in self._runner.runs.backends
+            if (key := f"backend {backend}") not in self._at_work
+        ]
+
+    def _wait(self, begun: list[Future[Any]]) -> None:
         until = time.monotonic() + self._longest_sleep
-        while not self._closed.is_set() and time.monotonic() < until:
+        while begun and not self._closed.is_set() and time.monotonic() < until:
             if not wait(begun, timeout=0.1).not_done:
                 break
-        return self._sleep(self._records.unsettled()[0])
 
     def _is_candidate(self, stored: StoredOperation) -> bool:
         if not self._runner.serves(stored.record.backend):
@@ -203,6 +248,8 @@ class Recovery:
 
     def _sleep(self, unsettled: Iterable[StoredOperation]) -> float:
         due = [(when - s.now).total_seconds() for s in unsettled for when in _due(s)]
+        due.append(max(0.0, self._next_comparison - time.monotonic()))
+        due += [seconds for seconds in [self._comparison.next_due()] if seconds]
         return min(self._longest_sleep, max(SLEEP_SECONDS_MIN, min(due, default=1e9) + 0.01))
 
 

@@ -8,33 +8,27 @@ some flows back, and settles with its last commit.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from oslo_context.context import RequestContext
 
 from volflow.exceptions import (
-    BackendNotFound,
-    DriverError,
+    DatabaseError,
     Fenced,
     InvalidVolume,
     VolflowError,
     from_record,
 )
 from volflow.flows.engine import drive
-from volflow.flows.phases import PHASES, UNDOS, Phase, Undo
-from volflow.leases import Leases
-from volflow.locks import FileLock, LockBusy
+from volflow.flows.phases import PHASES, RESTORE, UNDOS, Phase, Undo, steps
 from volflow.models import Operation, OperationKind, OperationState
 from volflow.persistence import operations
-from volflow.persistence.engine import Database
 from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
-from volflow.persistence.secrets import Cipher
-from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, UnitOfWork
+from volflow.persistence.work import Cancelled, Claim, FromNow, Stale
+from volflow.runs import Runs
 from volflow.settling import settle
 from volflow.tasks.run import Run
 
@@ -50,54 +44,27 @@ class AlreadyRunning(Exception):
         self.operation_id = operation_id
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Times, in seconds."""
-
-    lease: float
-    deadline: float | None
-    driver_call: float
-
-
 class Runner:
     """Runs operations in this process."""
 
-    def __init__(
-        self,
-        database: Database,
-        cipher: Cipher,
-        records: Records,
-        drivers: Mapping[str, Any],
-        leases: Leases,
-        lock_directory: Path,
-        limits: Limits,
-    ) -> None:
-        self.database = database
-        self.clock = database.clock
-        self.leases = leases
-        self.limits = limits
-        self._cipher = cipher
+    def __init__(self, runs: Runs, records: Records) -> None:
+        self.runs = runs
+        self.database = runs.database
+        self.clock = runs.database.clock
+        self.leases = runs.leases
+        self.limits = runs.limits
         self._records = records
-        self._drivers = drivers
-        self._locks = lock_directory / "volumes"
-        self._locks.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def driver(self, backend: str) -> Any:
         """The driver of a backend.
 
         :raises BackendNotFound: this process has none.
         """
-        try:
-            return self._drivers[backend]
-        except KeyError:
-            known = ", ".join(sorted(self._drivers)) or "none"
-            raise BackendNotFound(
-                f"no driver of this process serves backend {backend!r}; it has {known}"
-            ) from None
+        return self.runs.driver(backend)
 
     def serves(self, backend: str) -> bool:
         """True where this process has the backend's driver."""
-        return backend in self._drivers
+        return backend in self.runs.backends
 
     # Forward
 
@@ -108,15 +75,16 @@ class Runner:
         operation: Operation,
         snapshot: Snapshot,
         arguments: dict[str, Any],
+        wait_for_lock: bool = True,
     ) -> Run:
         """Begin an operation with its first phase.
 
         :raises Stale: the volume changed since ``snapshot``; nothing was done.
         """
-        run_claim = Claim(new=True)
+        new = Claim(new=True)
 
         def body() -> Run:
-            run = self._run(context, operation, arguments, snapshot, run_claim, 1, 0)
+            run = self.runs.run(context, operation, arguments, snapshot, new, 1, 0, wait_for_lock)
             run.work.set_operation(
                 kind=operation.kind.value,
                 state=OperationState.RUNNING.value,
@@ -150,9 +118,13 @@ class Runner:
         stored = _turn(snapshot)
 
         def body() -> Run:
-            run = self._claiming(context, snapshot, stored, arguments)
+            run = self.runs.claiming(context, snapshot, stored.record, arguments)
             run.work.set_operation(
-                state=OperationState.RUNNING.value, phase=phase.name, arguments=arguments
+                state=OperationState.RUNNING.value,
+                phase=phase.name,
+                arguments=arguments,
+                deadline=None,
+                error=None,
             )
             flow = StoredFlow.new(
                 stored.id,
@@ -186,12 +158,39 @@ class Runner:
         arguments = stored.arguments | ({"force": True} if force else {})
 
         def body() -> Run:
-            run = self._claiming(context, snapshot, stored, arguments, wait_for_lock)
+            run = self.runs.claiming(context, snapshot, stored.record, arguments, wait_for_lock)
             run.first_error = reason
-            run.work.set_operation(arguments=arguments)
+            run.work.set_operation(arguments=arguments, deadline=None, error=None)
             return self._back(run, undo, self._records.flows(stored.id))
 
         return self._owning(stored.id, stored.record.epoch + 1, body)
+
+    # In between
+
+    def restore(self, snapshot: Snapshot, cut: bool = False) -> Run:
+        """Repair the backend of a volume whose operation rests, which then rests as before.
+
+        :param cut: end a session that is live where nothing justifies its access.
+        :raises Stale: somebody else claimed it since ``snapshot``; nothing was done.
+        """
+        stored = _operation(snapshot)
+        record, phase = stored.record, PHASES[RESTORE]
+        if record.state not in _AT_REST:
+            raise Stale(f"operation {stored.id} is {record.state}")
+        context = RequestContext(request_id=record.request_id, overwrite=False)
+        rests = {"state": record.state.value, "phase": record.phase, "cut": cut}
+
+        def body() -> Run:
+            arguments = stored.arguments | {"rests": rests}
+            run = self.runs.claiming(context, snapshot, record, arguments, wait_for_lock=False)
+            run.work.set_operation(
+                state=OperationState.RUNNING.value, phase=phase.name, arguments=arguments
+            )
+            seq = self._next_seq(stored.id)
+            flow = StoredFlow.new(stored.id, seq, phase.name, phase.kind, phase.tasks)
+            return self._forward(run, phase, flow)
+
+        return self._cancellable(stored.id, record.epoch + 1, body)
 
     # After a death
 
@@ -211,14 +210,16 @@ class Runner:
         :raises DriverError: somebody holds the volume's lock, and it is not to be waited for.
         """
         if not wait_for_lock:
-            self._require_free_lock(seen)
+            self.runs.require_free_lock(seen.record.volume_id)
+        self._require_known(seen)
+        unsure = self.limits.driver_call if seen.running and seen.record.owner else None
         epoch = seen.record.epoch + 1
         state = OperationState.RUNNING if _goes_forward(seen) else OperationState.REVERTING
 
         def body() -> Run | None:
             owner = self.leases.owner_of(seen.id)
             taken = self.database.write(
-                lambda c: operations.take_over(c, seen, owner, self.limits.lease, state),
+                lambda c: operations.take_over(c, seen, owner, self.limits.lease, state, unsure),
                 landed=lambda c: self._owns(c, seen.id, owner, epoch),
             )
             if not taken and not self._owns_now(seen.id, owner, epoch):
@@ -239,7 +240,7 @@ class Runner:
         stored = _operation(snapshot)
         operation = stored.record
         context = RequestContext(request_id=operation.request_id, overwrite=False)
-        run = self._run(
+        run = self.runs.run(
             context,
             operation,
             stored.arguments | ({"force": True} if force else {}),
@@ -247,7 +248,7 @@ class Runner:
             None,
             operation.epoch,
             stored.revision,
-            lock_seconds=self.limits.driver_call if wait else 0.0,
+            wait,
         )
         if operation.error is not None:
             run.first_error = from_record(operation.error)
@@ -259,7 +260,7 @@ class Runner:
         if undo is not None:
             return self._back(run, undo, flows)
         phase = PHASES[operation.phase]
-        flow = flows[-1]
+        flow = [f for f in flows if (f.phase == RESTORE) == (phase.name == RESTORE)][-1]
         if operation.state is OperationState.RUNNING:
             run.first_error = None
             arrange_forward(flow)
@@ -296,7 +297,8 @@ class Runner:
         run.work.set_operation(
             state=OperationState.REVERTING.value, phase=undo.name, **run.error_values()
         )
-        chosen = [f for f in flows if undo.phases is None or f.phase in undo.phases]
+        run.set_argument("rests", None)
+        chosen = [f for f in flows if _is_undone_by(undo, f)]
         self._drive_back(run, chosen)
         return self._settle(run, undo, succeeded=False)
 
@@ -317,7 +319,7 @@ class Runner:
     def _settle(self, run: Run, phase: Phase | Undo, succeeded: bool) -> Run:
         settle(run, phase, succeeded, self.limits.deadline)
         if run.operation.kind is OperationKind.DELETE and run.state is OperationState.SUCCEEDED:
-            self._lock_path(run.volume.id).unlink(missing_ok=True)
+            self.runs.locks.forget(run.volume.id)
         return run
 
     def _cancellable(self, operation_id: str, epoch: int, body: Callable[[], Run]) -> Run:
@@ -371,71 +373,24 @@ class Runner:
         except VolflowError as e:
             LOG.warning("operation %s waits for the end of its lease: %s", operation_id, e)
 
-    def _claiming(
-        self,
-        context: RequestContext,
-        snapshot: Snapshot,
-        stored: StoredOperation,
-        arguments: dict[str, Any],
-        wait_for_lock: bool = True,
-    ) -> Run:
-        claim = Claim(False, stored.record.epoch, stored.revision)
-        run = self._run(
-            context,
-            stored.record,
-            arguments,
-            snapshot,
-            claim,
-            stored.record.epoch + 1,
-            stored.revision,
-            None if wait_for_lock else 0.0,
-        )
-        run.work.set_operation(deadline=None, error=None)
-        return run
-
-    def _run(
-        self,
-        context: RequestContext,
-        operation: Operation,
-        arguments: dict[str, Any],
-        snapshot: Snapshot,
-        claim: Claim | None,
-        epoch: int,
-        revision: int,
-        lock_seconds: float | None = None,
-    ) -> Run:
-        work = UnitOfWork(
-            self.database,
-            operation.id,
-            self.leases.owner_of(operation.id),
-            self.limits.lease,
-            claim,
-            epoch,
-            revision,
-        )
-        mine = [a for a in snapshot.attachments if a.attachment.id == operation.attachment_id]
-        run = Run(
-            context=context,
-            driver=self.driver(operation.backend),
-            cipher=self._cipher,
-            leases=self.leases,
-            lock=FileLock(self._lock_path(operation.volume_id), clock=self.clock),
-            lock_seconds=self.limits.driver_call if lock_seconds is None else lock_seconds,
-            work=work,
-            operation=operation,
-            arguments=arguments,
-            volume=snapshot.volume.volume,
-            volume_revision=snapshot.volume.revision,
-            attachment=mine[0] if mine else None,
-            others=[a for a in snapshot.attachments if a not in mine],
-        )
-        if snapshot.operation is not None:
-            run.attempts = snapshot.operation.attempts
-        return run
-
     def _next_seq(self, operation_id: str) -> int:
         found = self._records.flows(operation_id)
         return found[-1].seq + 1 if found else 0
+
+    def _require_known(self, seen: StoredOperation) -> None:
+        """Leave an operation alone that this release could not bring on, before it is taken.
+
+        :raises DatabaseError: its phase, its flow, its volume or a secret cannot be read.
+        """
+        self._records.snapshot(seen.record.volume_id, seen.id)
+        phase = seen.record.phase
+        if phase not in PHASES and phase not in UNDOS:
+            raise DatabaseError(f"operation {seen.id}: this release knows no phase {phase!r}")
+        for flow in self._records.flows(seen.id):
+            try:
+                steps(OperationKind(flow.name), tuple(flow.atoms))
+            except (LookupError, ValueError) as e:
+                raise DatabaseError(f"operation {seen.id}: {e}") from None
 
     def _owns(self, connection: Any, operation_id: str, owner: str, epoch: int) -> bool:
         found = operations.get(connection, operation_id)
@@ -450,17 +405,13 @@ class Runner:
         found = operations.get(connection, operation_id)
         return found is not None and found.revision == revision
 
-    def _require_free_lock(self, seen: StoredOperation) -> None:
-        """Leave an operation to its owner whose hung driver call, or child, has the volume."""
-        lock = FileLock(self._lock_path(seen.record.volume_id))
-        try:
-            lock.acquire()
-        except LockBusy as e:
-            raise DriverError(f"volume {seen.record.volume_id} cannot be changed now: {e}") from e
-        lock.release()
 
-    def _lock_path(self, volume_id: str) -> Path:
-        return self._locks / f"{volume_id}.lock"
+_AT_REST = (OperationState.WAITING, OperationState.NEEDS_ATTENTION)
+
+
+def _is_undone_by(undo: Undo, flow: StoredFlow) -> bool:
+    """True where a flow is part of what is undone; a repair in between has nothing to undo."""
+    return flow.phase != RESTORE and (undo.phases is None or flow.phase in undo.phases)
 
 
 def cancelled(stored: StoredOperation) -> InvalidVolume:

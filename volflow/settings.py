@@ -15,12 +15,18 @@ OPTIONS = [
     cfg.StrOpt("database", required=True, help="SQLAlchemy URL of the database."),
     cfg.StrOpt("key_file", help="Fernet keys, one a line; a server database needs it."),
     cfg.StrOpt("lock_directory", help="Locks of this host; by default beside the key file."),
+    cfg.StrOpt("coordination", help="URL of the tooz backend whose locks all hosts share."),
     cfg.StrOpt("board", help="URL of the job board."),
     cfg.FloatOpt("lease_seconds", default=60.0, help="How long a silent run owns its operation."),
     cfg.FloatOpt(
         "reservation_deadline_seconds",
         default=900.0,
         help="How long an operation waits for its caller's next call; 0: for ever.",
+    ),
+    cfg.FloatOpt(
+        "comparison_seconds",
+        default=60.0,
+        help="How often recovery looks whether a backend has lost exports.",
     ),
     cfg.FloatOpt("driver_call_seconds", default=300.0, help="The limit of one driver call."),
     cfg.ListOpt("backends", default=[], help="Names of the groups that describe backends."),

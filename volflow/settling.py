@@ -7,7 +7,7 @@ from typing import Any
 
 from volflow.backoff import backoff
 from volflow.exceptions import ConnectionInUse, RollbackIncomplete
-from volflow.flows.phases import Phase, Undo
+from volflow.flows.phases import RESTORE, Phase, Undo
 from volflow.models import OperationState
 from volflow.persistence.work import FromNow
 from volflow.tasks.run import Run
@@ -20,6 +20,9 @@ def settle(run: Run, phase: Phase | Undo, succeeded: bool, deadline: float | Non
 
     :param deadline: how long an operation waits for its caller, in seconds; None: for ever.
     """
+    if phase.name == RESTORE:
+        _rest_again(run)
+        return
     state = state_after(run, phase, succeeded)
     values: dict[str, Any] = {"state": state.value, "deadline": None, "retry_at": None}
     if succeeded and not run.leftovers:
@@ -46,6 +49,16 @@ def settle(run: Run, phase: Phase | Undo, succeeded: bool, deadline: float | Non
         state.value,
         extra={"request_id": run.operation.request_id},
     )
+
+
+def _rest_again(run: Run) -> None:
+    """Write that an operation whose volume was restored rests as it did before."""
+    rests = run.arguments["rests"]
+    run.set_argument("rests", None)
+    run.work.set_operation(state=rests["state"], phase=rests["phase"])
+    run.work.event("operation", rests["state"])
+    run.commit(release=True)
+    run.state = OperationState(rests["state"])
 
 
 def state_after(run: Run, phase: Phase | Undo, succeeded: bool) -> OperationState:

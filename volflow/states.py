@@ -33,6 +33,11 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(S.ERROR, S.DELETING, "delete_volume of a volume in error"),
     Transition(S.DELETING, None, "the backend deleted the volume"),
     Transition(S.DELETING, S.ERROR, "the backend refused to delete; what is left is unknown"),
+    Transition(S.CREATING, S.ERROR, "repair of a creation that no operation brings on"),
+    Transition(S.AVAILABLE, S.IN_USE, "repair: an attachment says so"),
+    Transition(S.MAINTENANCE, S.IN_USE, "repair: an attachment says so"),
+    Transition(S.ERROR, S.IN_USE, "repair: an attachment says so"),
+    Transition(S.IN_USE, S.AVAILABLE, "repair: no attachment says otherwise"),
 )
 
 _ALLOWED = {(t.before, t.after): t for t in TRANSITIONS}

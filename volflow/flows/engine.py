@@ -145,7 +145,7 @@ def drive(run: Run, flow: StoredFlow) -> bool:
         ``run.first_error`` says why, unless it was arranged to be undone.
     :raises Stale, Cancelled, Fenced, DatabaseError: from a barrier; nothing was reverted.
     """
-    kept = kept_flow(run.operation.kind, tuple(flow.atoms))
+    kept = kept_flow(OperationKind(flow.name), tuple(flow.atoms))
     run.begin(flow, kept.steps)
     engine = OneThreadEngine(kept, flow, run)
     engine.compile()

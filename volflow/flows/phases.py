@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from volflow.flows import attach, detach, volume
+from volflow.flows import attach, detach, repair, volume
 from volflow.models import OperationKind
 from volflow.tasks.base import Step
+
+RESTORE = "restore"
+"""The phase that repairs the backend of a volume whose operation rests; it then rests again."""
 
 
 class Phase(NamedTuple):
@@ -39,6 +42,7 @@ _STEPS: dict[OperationKind, Callable[[], list[Step]]] = {
     OperationKind.DETACH: detach.detach_steps,
     OperationKind.CREATE: volume.create_steps,
     OperationKind.DELETE: volume.delete_steps,
+    OperationKind.REPAIR: repair.repair_steps,
 }
 
 
@@ -73,6 +77,8 @@ PHASES: dict[str, Phase] = {
         _one_shot("detach_volume", OperationKind.DETACH),
         _one_shot("create_volume", OperationKind.CREATE),
         _one_shot("delete_volume", OperationKind.DELETE),
+        _one_shot("repair", OperationKind.REPAIR),
+        Phase(RESTORE, OperationKind.REPAIR, repair.RESTORE, opens=False, settles=False),
     )
 }
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
+from volflow.exceptions import DatabaseError
 from volflow.models import Attachment, AttachStatus
 from volflow.persistence import schema
 from volflow.persistence.secrets import Cipher
+
+LOG = logging.getLogger(__name__)
 
 _T = schema.attachments.c
 _BY_ID = select(schema.attachments).where(_T.id == bindparam("id"))
@@ -55,9 +59,21 @@ class Attachments:
         if live:
             query = query.where(_T.detached_at.is_(None))
         rows = connection.execute(query).mappings().all()
-        return [self._stored(dict(row)).attachment for row in rows]
+        found = []
+        for row in rows:
+            try:
+                found.append(self._stored(dict(row)).attachment)
+            except DatabaseError as e:  # one row that a hand wrote hides no other
+                LOG.error("%s", e)  # noqa: TRY400
+        return found
 
     def _stored(self, row: dict[str, Any]) -> StoredAttachment:
+        try:
+            return self._readable(row)
+        except ValueError as e:
+            raise DatabaseError(f"the row of attachment {row['id']} makes no sense: {e}") from None
+
+    def _readable(self, row: dict[str, Any]) -> StoredAttachment:
         initiator = row.pop("initiator")
         del row["created_at"]
         row["attach_status"] = AttachStatus(row["attach_status"])

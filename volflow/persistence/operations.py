@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from volflow.exceptions import DatabaseError, ErrorRecord
 from volflow.models import SETTLED, Event, Operation, OperationKind, OperationState
-from volflow.persistence import schema
+from volflow.persistence import schema, volumes
 
 LOG = logging.getLogger(__name__)
 
@@ -49,6 +49,12 @@ class StoredOperation:
     def id(self) -> str:
         """The operation's id."""
         return self.record.id
+
+    @property
+    def resting_state(self) -> OperationState:
+        """Its state, or the one that it comes back to once its volume is restored."""
+        rests = self.arguments.get("rests") if self.running else None
+        return OperationState(rests["state"]) if rests else self.record.state
 
     @property
     def running(self) -> bool:
@@ -167,6 +173,7 @@ def take_over(
     owner: str,
     lease_seconds: float,
     state: OperationState,
+    unsure_seconds: float | None = None,
 ) -> bool:
     """Make an operation ours: raise its epoch, unless anything about it changed since ``seen``.
 
@@ -174,6 +181,8 @@ def take_over(
     settled stays so.
 
     :param state: running or reverting, as the run that follows goes.
+    :param unsure_seconds: how long an effect of its former owner's may still come, after which
+        the volume is compared with its backend; None: there is none.
     """
     if seen.record.settled:
         return False
@@ -196,7 +205,11 @@ def take_over(
             lease_length=int(lease_seconds * 1e6),
         )
     )
-    return connection.execute(statement).rowcount == 1
+    if connection.execute(statement).rowcount != 1:
+        return False
+    if unsure_seconds is not None:
+        volumes.compare_later(connection, seen.record.volume_id, unsure_seconds)
+    return True
 
 
 def request_cancel(connection: Connection, operation_id: str, epoch: int) -> bool:

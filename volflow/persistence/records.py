@@ -41,10 +41,20 @@ class Records:
 
         :raises VolumeNotFound: the database never had it.
         """
+        found = self.find_snapshot(volume_id, operation_id)
+        if found is None:
+            raise VolumeNotFound(f"there is no volume {volume_id}")
+        return found
+
+    def find_snapshot(self, volume_id: str, operation_id: str | None = None) -> Snapshot | None:
+        """A volume with its owner or with the operation asked for; None: there never was one.
+
+        :raises DatabaseError: a row makes no sense to this release, or a secret cannot be read.
+        """
         with self._database.read(one_snapshot=True) as connection:
             volume = self._volumes.get(connection, volume_id)
             if volume is None:
-                raise VolumeNotFound(f"there is no volume {volume_id}")
+                return None
             attachments = self._attachments.live(connection, volume_id)
             wanted = operation_id or volume.volume.operation_id
             found = operations.get(connection, wanted) if wanted else None

@@ -107,12 +107,17 @@ volumes = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("deleted_at", Instant),
+    Column("compare_at", Instant),
+    Column("compare_attempts", Integer, nullable=False, server_default="0"),
+    Index("ix_volumes_compare", "compare_at"),
     Index("ix_volumes_created", "created_at", "id"),
     Index("ix_volumes_status", "status", "created_at", "id"),
     Index("ix_volumes_operation", "operation_id"),
 )
 """``operation_id`` is the owner of a volume that is being changed; ``revision`` rises with every
-change of the row, so that a decision taken on what was read holds when it is written."""
+change of the row, so that a decision taken on what was read holds when it is written.
+``compare_at`` is when recovery compares the volume with its backend once more: what an effect of
+unknown outcome has come to is known by then."""
 
 attachments = Table(
     "attachments",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, or_, select
+from sqlalchemy import BigInteger, and_, bindparam, cast, or_, select, update
 from sqlalchemy.engine import Connection
 
+from volflow.exceptions import DatabaseError
 from volflow.models import AttachStatus, DriverVolume, Volume, VolumeStatus
 from volflow.persistence import schema
 from volflow.persistence.secrets import Cipher
+
+LOG = logging.getLogger(__name__)
 
 _T = schema.volumes.c
 _BY_ID = select(schema.volumes).where(_T.id == bindparam("id"))
@@ -19,11 +24,17 @@ _PUBLIC = tuple(f.name for f in fields(Volume))
 
 @dataclass(frozen=True, slots=True)
 class StoredVolume:
-    """A volume with what only the core knows of it."""
+    """A volume with what only the core knows of it.
+
+    :ivar compare_at: when it is compared with its backend once more; None: not by itself.
+    :ivar compare_attempts: how often a repair has failed since the last one that did not.
+    """
 
     volume: DriverVolume
     revision: int
     deleted: bool
+    compare_at: datetime | None = None
+    compare_attempts: int = 0
 
 
 def public(volume: DriverVolume) -> Volume:
@@ -37,6 +48,22 @@ def revision(connection: Connection, volume_id: str) -> int | None:
         select(_T.revision).where(_T.id == volume_id)
     ).scalar_one_or_none()
     return found
+
+
+def compare_later(connection: Connection, volume_id: str, seconds: float) -> None:
+    """Have recovery compare a volume with its backend after so many seconds."""
+    later = schema.now() + cast(int(seconds * 1e6), BigInteger)
+    connection.execute(update(schema.volumes).where(_T.id == volume_id).values(compare_at=later))
+
+
+def end_comparison(connection: Connection, volume_id: str, seen: datetime) -> bool:
+    """Note that a volume is as it should be, unless another comparison was asked for since."""
+    statement = (
+        update(schema.volumes)
+        .where(_T.id == volume_id, _T.compare_at == seen)
+        .values(compare_at=None, compare_attempts=0)
+    )
+    return connection.execute(statement).rowcount == 1
 
 
 class Volumes:
@@ -73,11 +100,26 @@ class Volumes:
         if limit is not None:
             query = query.limit(limit)
         rows = connection.execute(query).mappings().all()
-        return [public(self._stored(dict(row)).volume) for row in rows]
+        found = []
+        for row in rows:
+            try:
+                found.append(public(self._stored(dict(row)).volume))
+            except DatabaseError as e:  # one row that a hand wrote hides no other
+                LOG.error("%s", e)  # noqa: TRY400
+        return found
 
     def _stored(self, row: dict[str, Any]) -> StoredVolume:
+        try:
+            return self._readable(row)
+        except ValueError as e:
+            raise DatabaseError(f"the row of volume {row['id']} makes no sense: {e}") from None
+
+    def _readable(self, row: dict[str, Any]) -> StoredVolume:
         revision, deleted_at = row.pop("revision"), row.pop("deleted_at")
+        compare_at, attempts = row.pop("compare_at"), row.pop("compare_attempts")
         row["status"] = VolumeStatus(row["status"])
         row["attach_status"] = AttachStatus(row["attach_status"])
         row["provider_auth"] = self._cipher.decrypt(row["provider_auth"])
-        return StoredVolume(DriverVolume(**row), revision, deleted_at is not None)
+        return StoredVolume(
+            DriverVolume(**row), revision, deleted_at is not None, compare_at, attempts
+        )

@@ -7,6 +7,7 @@ from typing import Any
 from volflow.exceptions import DriverError
 from volflow.models import AttachStatus, ConnectionInfo
 from volflow.tasks.base import Step
+from volflow.tasks.export import apply_model_update
 from volflow.tasks.run import Run
 
 
@@ -82,6 +83,9 @@ class TerminateConnection(Step):
 
     def undo(self, run: Run) -> None:
         run.set_argument("terminated", None)
+        # The target may have been restarted since, and have lost the export.
+        update = run.call("ensure_export", run.context, run.volume)
+        apply_model_update(run, "ensure_export", update)
         info = connect(run)
         if mode := run.attachment.attach_mode:
             info["data"]["access_mode"] = mode

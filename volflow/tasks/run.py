@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,9 @@ from taskflow import states as tf_states
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from volflow import states
+from volflow.coordination import VolumeLock
 from volflow.drivers.base import Export, initiator_of
+from volflow.entitlement import Entitlement, sessions_of
 from volflow.exceptions import (
     ConnectionInUse,
     DriverError,
@@ -24,13 +26,14 @@ from volflow.exceptions import (
     VolflowError,
     to_record,
 )
-from volflow.locks import FileLock, LockBusy
+from volflow.locks import LockBusy
 from volflow.models import (
     Attachment,
     AttachStatus,
     Connector,
     DriverVolume,
     Operation,
+    OperationKind,
     OperationState,
     derive_status,
 )
@@ -49,6 +52,21 @@ LOG = logging.getLogger(__name__)
 
 TRANSIENT_ATTEMPTS = 4
 
+_EFFECTS = frozenset(
+    {
+        "create_export",
+        "ensure_export",
+        "remove_export",
+        "initialize_connection",
+        "terminate_connection",
+        "terminate_unused_connection",
+    }
+)
+"""Calls whose failure leaves open whether the effect is there, or comes yet."""
+
+_CORE_ONLY = frozenset({"deleted_at", "compare_at", "compare_attempts"})
+"""Columns of a volume that no driver is shown."""
+
 
 class Run:
     """The world of the tasks of one run.
@@ -59,6 +77,9 @@ class Run:
     :ivar arguments: what the operation's calls were given.
     :ivar leftovers: effects whose undo (or, when forced, whose doing) was refused.
     :ivar first_error: what the first step to fail raised.
+    :ivar entitlement: what the backend should hold of the volume while nothing changes it.
+    :ivar compare_attempts: how often a repair of the volume has failed in a row.
+    :ivar unsure_seconds: how long the effect of a driver call that failed may still come.
     """
 
     def __init__(
@@ -68,7 +89,7 @@ class Run:
         driver: Any,
         cipher: Cipher,
         leases: Leases,
-        lock: FileLock,
+        lock: VolumeLock,
         lock_seconds: float,
         work: UnitOfWork,
         operation: Operation,
@@ -90,6 +111,10 @@ class Run:
         self.connection_info: dict[str, Any] | None = None
         self.state = operation.state
         self.attempts = 0
+        self.entitlement = Entitlement((), frozenset(), None)
+        self.compare_attempts = 0
+        self.unsure_seconds: float | None = None
+        self._unsure = False
         self._attachment = attachment.attachment if attachment else None
         self._cipher = cipher
         self._leases = leases
@@ -130,6 +155,12 @@ class Run:
     def forced(self) -> bool:
         """True where a refusal is recorded and the operation goes on."""
         return bool(self.arguments.get("force"))
+
+    @property
+    def cuts_sessions(self) -> bool:
+        """True where a live session does not hold an undo, or a repair, back."""
+        rests = self.arguments.get("rests") or {}
+        return self.forced or bool(self.arguments.get("cut") or rests.get("cut"))
 
     def shares_access(self) -> bool:
         """True where another attachment has the same initiator, whose ACL it needs."""
@@ -185,9 +216,8 @@ class Run:
             **stored,
         )
         self._volume_changed = True
-        self.volume = replace(
-            self.volume, **{k: v for k, v in values.items() if k != "deleted_at"}
-        )
+        seen = {k: v for k, v in values.items() if k not in _CORE_ONLY}
+        self.volume = replace(self.volume, **seen)
 
     def derive_volume(self, mine: AttachStatus, owned: bool, **values: Any) -> None:
         """Give the volume the status that follows from its attachments.
@@ -242,6 +272,13 @@ class Run:
         }
         self._attachment = replace(self.attachment, **seen)
 
+    def rest_attachment(self, attachment: Attachment, status: AttachStatus) -> None:
+        """Give another attachment of the volume a status at rest: attached or detached."""
+        values: dict[str, Any] = {"attach_status": status.value}
+        if status is AttachStatus.DETACHED:
+            values |= {"detached_at": FromNow(), "connection_info": None}
+        self.work.update("attachments", attachment.id, {}, **values)
+
     def set_argument(self, name: str, value: Any) -> None:
         """Remember something with the operation; None forgets it."""
         self.arguments = {k: v for k, v in self.arguments.items() if k != name}
@@ -268,6 +305,7 @@ class Run:
             with self._leases.driver_call(self.operation.id):
                 return attempts(getattr(self.driver, method), *arguments, **options)
         except Exception as e:  # noqa: BLE001 - a driver may raise anything
+            self._unsure = self._unsure or method in _EFFECTS
             error = self._translate(method, e)
             raise error from error.__cause__
 
@@ -279,6 +317,23 @@ class Run:
             LOG.warning("%s of volume %s failed: %s", method, self.volume.id, e)
             self.work.event(method, "notification failed", str(e))
 
+    def export(self) -> Export | None:
+        """The volume's export, as the backend has it now; None where it has none."""
+        found = self.call("list_exports")
+        return next((export for export in found if export.volume_id == self.volume.id), None)
+
+    def connector_of(self, initiator: str) -> Connector:
+        """A connector by which the driver finds an initiator's access again.
+
+        :param initiator: the key of an ACL entry. A driver whose keys are no iSCSI initiators
+            has a method ``connector_of(key)``.
+        """
+        for known in self.entitlement.known:
+            if known.initiator == initiator and known.attachment.connector:
+                return dict(known.attachment.connector)
+        own = getattr(self.driver, "connector_of", None)
+        return {"initiator": initiator} if own is None else dict(own(initiator))
+
     def require_unused(self, initiator: str | None = None) -> None:
         """Refuse to go on where an initiator that was let in is logged in, or may be.
 
@@ -287,10 +342,10 @@ class Run:
         :param initiator: only this one counts; None: any.
         :raises ConnectionInUse: a session is live, or the backend cannot tell.
         """
-        if self.forced:
+        if self.cuts_sessions:
             return
         found = sessions_of(self.call("list_exports"), self.volume.id, initiator)
-        if found is None and self.arguments.get("handed_out"):
+        if found is None and (self.arguments.get("handed_out") or self.repairs):
             raise ConnectionInUse(
                 f"the backend cannot tell whether volume {self.volume.id} is in use; "
                 "terminate_connection with force goes on"
@@ -298,22 +353,29 @@ class Run:
         if found:
             raise ConnectionInUse(f"{found[0]} is logged in to volume {self.volume.id}")
 
-    def terminate_unused(self) -> None:
+    @property
+    def repairs(self) -> bool:
+        """True where the run repairs the backend: of what it finds it knows no caller."""
+        return self.operation.kind is OperationKind.REPAIR or bool(self.arguments.get("rests"))
+
+    def terminate_unused(self, connector: Connector | None = None) -> None:
         """Take the initiator's access away unless it is logged in.
 
         A driver that can (``terminate_unused_connection``) refuses new logins first; for others
         one may come between the look and the call.
 
+        :param connector: whose; None: that of the operation's attachment.
         :raises ConnectionInUse: a session is live, or the backend cannot tell.
         """
         method = "terminate_unused_connection"
-        if self.forced:
-            self.call("terminate_connection", self.volume, self.connector, force=True)
+        whose = self.connector if connector is None else connector
+        if self.cuts_sessions:
+            self.call("terminate_connection", self.volume, whose, force=True)
         elif callable(getattr(self.driver, method, None)):
-            self.call(method, self.volume, self.connector)
+            self.call(method, self.volume, whose)
         else:
-            self.require_unused(self.initiator)
-            self.call("terminate_connection", self.volume, self.connector)
+            self.require_unused(initiator_of(self.driver, whose))
+            self.call("terminate_connection", self.volume, whose)
 
     def checked(self, method: str, value: Any) -> Any:
         """What the driver returned, as it is after a round trip through JSON.
@@ -354,7 +416,13 @@ class Run:
             self._barrier(step, state == tf_states.REVERTING)
 
     def commit(self, release: bool = False) -> None:
-        """Write what was collected, the flows included."""
+        """Write what was collected, the flows included.
+
+        :param release: the run ends here. Where the outcome of a driver call is not known, the
+            volume is compared with the backend once more when it has to be.
+        """
+        if release and self._unsure and self.unsure_seconds is not None:
+            self.update_volume(compare_at=FromNow(self.unsure_seconds))
         for flow in self._flows:
             collect(self.work, flow, self._kept[flow.id])
         self.work.commit(release)
@@ -463,22 +531,6 @@ class Run:
         found = DriverError(f"{what} of backend {self.volume.backend} failed: {text}")
         found.__cause__ = redact.cause(error)
         return found
-
-
-def sessions_of(
-    exports: Iterable[Export], volume_id: str, initiator: str | None
-) -> list[str] | None:
-    """The live sessions of a volume's export; None where the backend cannot tell.
-
-    :param initiator: only this one's, whatever its case; None: all.
-    """
-    for export in exports:
-        if export.volume_id == volume_id:
-            if export.sessions is None:
-                return None
-            wanted = None if initiator is None else initiator.lower()
-            return [s for s in export.sessions if wanted in (None, s.lower())]
-    return []
 
 
 def _sentence(error: Exception) -> str:

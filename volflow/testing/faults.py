@@ -94,7 +94,7 @@ class pause_heartbeat:  # noqa: N801 - it is called as a function
 
     def __init__(self, manager: VolumeManager) -> None:
         self._leases = manager.leases
-        self._leases.paused = True
+        self._leases.pause()
 
     def __enter__(self) -> None:
         """It is paused already."""

@@ -1,0 +1,191 @@
+"""Compares backends with the database, and repairs volumes whose backend is not as it should be.
+
+A comparison reads the database, the backend and the database again, and drops every volume that
+was changed between; what an operation is changing is never looked at. A repair is an operation
+that owns its volume, or a run of the operation that owns it already and rests.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from oslo_context.context import RequestContext
+
+from volflow.calls import new_operation
+from volflow.drivers.base import Export
+from volflow.entitlement import differences, entitlement
+from volflow.exceptions import DatabaseError, DriverError, VolflowError
+from volflow.flows.phases import PHASES
+from volflow.models import Difference, DifferenceKind, OperationState
+from volflow.persistence import audit, volumes
+from volflow.persistence.audit import Due
+from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.work import Cancelled, Stale
+from volflow.runner import AlreadyRunning, Runner
+from volflow.tasks.run import Run
+
+LOG = logging.getLogger(__name__)
+
+MISSING = (DifferenceKind.EXPORT_MISSING, DifferenceKind.ACCESS_MISSING)
+"""What recovery repairs by itself: a target that was restarted has lost it."""
+
+
+class Comparison:
+    """Compares and repairs."""
+
+    def __init__(self, runner: Runner, records: Records) -> None:
+        self._runner = runner
+        self._records = records
+
+    # Compare
+
+    def exports(self, backend: str) -> dict[str, Export]:
+        """What the backend exports now, by volume.
+
+        :raises DriverError: it cannot tell.
+        """
+        try:
+            found = list(self._runner.driver(backend).list_exports())
+        except VolflowError:
+            raise
+        except Exception as e:
+            raise DriverError(f"backend {backend} cannot list its exports: {e}") from e
+        return {export.volume_id: export for export in found}
+
+    def suspects(self, backend: str) -> set[str]:
+        """Volumes whose export or ACL may not be as it should be.
+
+        :raises DriverError: the backend cannot tell.
+        """
+        exports = self.exports(backend)
+        with self._runner.database.read() as connection:
+            wanted = audit.accesses(connection, backend)
+        found = {key for key in wanted if key not in exports}
+        for key, export in exports.items():
+            if set(export.initiators) != wanted.get(key, set()) or key not in wanted:
+                found.add(key)
+        return found
+
+    def verified(self, backend: str, suspects: Iterable[str]) -> dict[str, list[Difference]]:
+        """Look at volumes twice, and at the backend between.
+
+        :returns: volume id -> what is wrong, empty where nothing is; a volume that is being
+            changed is left out.
+        :raises DriverError: the backend cannot tell.
+        """
+        before = {key: self._look(backend, key) for key in sorted(suspects)}
+        if not before:
+            return {}
+        exports = self.exports(backend)
+        found: dict[str, list[Difference]] = {}
+        for key, seen in before.items():
+            if isinstance(seen, Difference):
+                found[key] = [seen]
+            elif seen is None:
+                if key in exports and self._look(backend, key) is None:
+                    found[key] = [_unknown(backend, exports[key])]
+            elif _rests(seen) and _marks(self._look(backend, key)) == _marks(seen):
+                wanted = entitlement(seen.attachments, seen.operation)
+                volume = seen.volume.volume
+                found[key] = list(differences(volume, wanted, exports.get(key)))
+        return found
+
+    def _look(self, backend: str, volume_id: str) -> Snapshot | Difference | None:
+        try:
+            return self._records.find_snapshot(volume_id)
+        except DatabaseError as e:
+            kind, detail = DifferenceKind.ROW_UNREADABLE, f"volume {volume_id} cannot be read: {e}"
+            return Difference(kind, backend, volume_id, None, None, in_use=False, detail=detail)
+
+    # Repair
+
+    def repair(self, volume_id: str, cut: bool = False) -> Run:
+        """Bring a volume's backend, and its status, to what its attachments and operation say.
+
+        :param cut: end sessions whose access nothing justifies.
+        :raises Stale: something changed the volume meanwhile; nothing was done.
+        :raises DriverError: somebody holds the volume's lock.
+        """
+        snapshot = self._records.snapshot(volume_id)
+        owner = snapshot.operation
+        if owner is not None and not owner.record.settled:
+            return self._runner.restore(snapshot, cut)
+        context = RequestContext(overwrite=False)
+        phase = PHASES["repair"]
+        volume = snapshot.volume.volume
+        operation = new_operation(context, None, phase.kind, phase.name, volume, None)
+        given = {"call": "repair", "cut": cut, "deleted": snapshot.volume.deleted}
+        alone = Snapshot(snapshot.volume, snapshot.attachments, None)
+        return self._runner.start(context, phase, operation, alone, given, wait_for_lock=False)
+
+    def recover(self, backend: str, whole: bool) -> Iterator[tuple[str, str]]:
+        """Compare what is due, and what a restarted target has lost; repair it.
+
+        :param whole: look at all volumes of the backend, and not only at those that are due.
+        :returns: (``cleaned`` or ``needs_attention``, operation id) of each repair.
+        :raises DriverError: the backend cannot tell.
+        """
+        with self._runner.database.read() as connection:
+            due = {d.volume_id: d for d in audit.due_comparisons(connection, backend)}
+        suspects = self.suspects(backend) if whole else set()
+        for key, found in self.verified(backend, suspects | set(due)).items():
+            if not found and key in due:
+                self._end(due[key])
+            elif key in due or any(d.kind in MISSING for d in found):
+                outcome = self._recovered(key, found)
+                if outcome is not None:
+                    yield outcome
+
+    def next_due(self) -> float | None:
+        """Seconds until the next comparison of a volume; None where none is to come."""
+        with self._runner.database.read() as connection:
+            return audit.seconds_to_comparison(connection, self._runner.runs.backends)
+
+    def _recovered(self, volume_id: str, found: list[Difference]) -> tuple[str, str] | None:
+        try:
+            run = self.repair(volume_id)
+        except (Stale, AlreadyRunning, Cancelled):
+            return None  # somebody changes it, or repairs it
+        except VolflowError as e:
+            LOG.warning("volume %s cannot be repaired now: %s", volume_id, e)
+            return None
+        for difference in found:
+            LOG.warning("%s; %s", difference.detail, run.first_error or "repaired")
+        return ("cleaned" if is_repaired(run) else "needs_attention", run.operation.id)
+
+    def _end(self, due: Due) -> None:
+        self._runner.database.write(
+            lambda c: volumes.end_comparison(c, due.volume_id, due.at), landed=lambda c: True
+        )
+
+
+def is_repaired(run: Run) -> bool:
+    """True where a repair did all it had to."""
+    return run.first_error is None and run.state is not OperationState.ROLLED_BACK
+
+
+def _rests(snapshot: Snapshot) -> bool:
+    return snapshot.operation is None or not snapshot.operation.running
+
+
+def _marks(snapshot: Any) -> Any:
+    """What changes whenever anything about a volume does."""
+    if not isinstance(snapshot, Snapshot):
+        return None
+    owner = snapshot.operation
+    return snapshot.volume.revision, owner and (owner.id, owner.record.epoch, owner.revision)
+
+
+def _unknown(backend: str, export: Export) -> Difference:
+    return Difference(
+        DifferenceKind.EXPORT_UNKNOWN,
+        backend,
+        export.volume_id,
+        None,
+        None,
+        in_use=bool(export.sessions is None or export.sessions),
+        detail=f"volume {export.volume_id} is exported, and the database never had it: "
+        "it is left as it is",
+    )

@@ -1,0 +1,156 @@
+"""Questions to the whole database: what does not fit together, and what is to be compared."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import BigInteger, and_, cast, delete, exists, func, or_, select, update
+from sqlalchemy.engine import Connection
+
+from volflow.models import SETTLED, TRANSITIONAL, AttachStatus, OperationState, VolumeStatus
+from volflow.persistence import schema
+
+_V = schema.volumes.c
+_A = schema.attachments.c
+_O = schema.operations.c
+_F = schema.flows.c
+_SETTLED = [state.value for state in SETTLED]
+_LIVE = and_(_A.volume_id == _V.id, _A.detached_at.is_(None))
+_BATCH = 1000
+
+
+class Due(NamedTuple):
+    """A volume that is to be compared with its backend."""
+
+    volume_id: str
+    at: datetime
+
+
+def due_comparisons(connection: Connection, backend: str) -> list[Due]:
+    """The volumes of a backend whose comparison is due, also of deleted ones, longest first."""
+    query = (
+        select(_V.id, _V.compare_at)
+        .where(_V.backend == backend, _V.compare_at <= cast(schema.now(), BigInteger))
+        .order_by(_V.compare_at)
+        .limit(_BATCH)
+    )
+    return [Due(*row) for row in connection.execute(query)]
+
+
+def seconds_to_comparison(connection: Connection, backends: Iterable[str]) -> float | None:
+    """How long until the next comparison is due; None where none is; 0 where one is."""
+    query = select(func.min(_V.compare_at), schema.now()).where(
+        _V.compare_at.is_not(None), _V.backend.in_(list(backends))
+    )
+    at, now = connection.execute(query).one()
+    if at is None:
+        return None
+    left: float = (at - schema.EPOCH) / schema.MICROSECOND - now
+    return max(0.0, left / 1e6)
+
+
+def accesses(connection: Connection, backend: str) -> dict[str, set[str]]:
+    """``{volume id: keys of initiators}`` that were let in, or may have been, by the rows."""
+    query = (
+        select(_A.volume_id, _A.initiator)
+        .join(schema.volumes, _V.id == _A.volume_id)
+        .where(
+            _V.backend == backend,
+            _A.detached_at.is_(None),
+            _A.initiator.is_not(None),
+            _A.attach_status.not_in([AttachStatus.RESERVED.value, AttachStatus.DETACHED.value]),
+        )
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for volume_id, initiator in connection.execute(query):
+        found[volume_id].add(initiator)
+    return found
+
+
+def unowned(connection: Connection, backend: str) -> list[str]:
+    """Volumes on their way, or owned, without an operation that brings them on."""
+    owner = exists().where(_O.id == _V.operation_id, _O.state.not_in(_SETTLED))
+    moving = _V.status.in_([status.value for status in TRANSITIONAL])
+    query = select(_V.id).where(
+        _V.backend == backend,
+        _V.deleted_at.is_(None),
+        or_(_V.operation_id.is_not(None), moving),
+        ~owner,
+    )
+    return list(connection.execute(query).scalars())
+
+
+def contradictory(connection: Connection, backend: str) -> list[str]:
+    """Volumes at rest whose status may not be what their attachments say."""
+    attached = exists().where(_LIVE, _A.attach_status == AttachStatus.ATTACHED.value)
+    moving = exists().where(_LIVE, _A.attach_status != AttachStatus.ATTACHED.value)
+    in_use = _V.status == VolumeStatus.IN_USE.value
+    query = select(_V.id).where(
+        _V.backend == backend,
+        _V.deleted_at.is_(None),
+        _V.operation_id.is_(None),
+        _V.status.not_in([status.value for status in TRANSITIONAL]),
+        or_(moving, and_(in_use, ~attached), and_(~in_use, attached)),
+    )
+    return list(connection.execute(query).scalars())
+
+
+def astray(connection: Connection, backend: str) -> list[str]:
+    """Operations that are not settled and own no volume."""
+    query = (
+        select(_O.id)
+        .join(schema.volumes, _V.id == _O.volume_id, isouter=True)
+        .where(
+            _O.backend == backend,
+            _O.state.not_in(_SETTLED),
+            or_(_V.id.is_(None), _V.operation_id.is_(None), _V.operation_id != _O.id),
+        )
+    )
+    return list(connection.execute(query).scalars())
+
+
+def end_astray(connection: Connection, operation_id: str, reason: Sequence[str]) -> bool:
+    """Settle an operation that owns no volume; its epoch rises, so that no run of it goes on.
+
+    :param reason: class name and message of the error to keep.
+    """
+    owned = exists().where(_V.operation_id == operation_id)
+    statement = (
+        update(schema.operations)
+        .where(_O.id == operation_id, _O.state.not_in(_SETTLED), ~owned)
+        .values(
+            state=OperationState.ROLLED_BACK.value,
+            epoch=_O.epoch + 1,
+            revision=_O.revision + 1,
+            error=list(reason),
+            owner=None,
+            lease_expires_at=None,
+            deadline=None,
+            retry_at=None,
+            finished_at=schema.now(),
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def flows_astray(connection: Connection) -> list[str]:
+    """The operation ids of flows whose operation is not there."""
+    missing = ~exists().where(_O.id == _F.operation_id)
+    query = select(_F.operation_id).where(missing).distinct()
+    return list(connection.execute(query).scalars())
+
+
+def delete_flows(connection: Connection, operation_id: str) -> bool:
+    """Delete the flows of an operation that is not there."""
+    missing = ~exists().where(_O.id == operation_id)
+    statement = delete(schema.flows).where(_F.operation_id == operation_id, missing)
+    return connection.execute(statement).rowcount > 0
+
+
+def volume_ids(connection: Connection, backend: str) -> list[str]:
+    """All volumes of a backend that are not deleted."""
+    query = select(_V.id).where(_V.backend == backend, _V.deleted_at.is_(None)).order_by(_V.id)
+    return list(connection.execute(query).scalars())
