@@ -18,6 +18,7 @@ from volflow.persistence.engine import Database
 from volflow.persistence.records import Snapshot
 from volflow.persistence.secrets import Cipher
 from volflow.persistence.work import Claim, UnitOfWork
+from volflow.tasks.backend import Backend
 from volflow.tasks.run import Run
 
 
@@ -133,15 +134,19 @@ class Runs:
         mine = [a for a in snapshot.attachments if a.attachment.id == operation.attachment_id]
         run = Run(
             context=context,
-            driver=self.driver(operation.backend),
+            backend=Backend(
+                self.driver(operation.backend),
+                self.leases,
+                operation.id,
+                snapshot.volume.volume,
+                self.database.clock,
+            ),
             cipher=self._cipher,
-            leases=self.leases,
             lock=self.locks.of(operation.volume_id),
             lock_seconds=self.limits.driver_call if wait_for_lock else 0.0,
             work=work,
             operation=operation,
             arguments=arguments,
-            volume=snapshot.volume.volume,
             volume_revision=snapshot.volume.revision,
             attachment=mine[0] if mine else None,
             others=[a for a in snapshot.attachments if a not in mine],

@@ -9,6 +9,7 @@ from volflow.models import AttachStatus, ConnectionInfo
 from volflow.tasks.base import Step
 from volflow.tasks.export import apply_model_update
 from volflow.tasks.run import Run
+from volflow.tasks.sessions import terminate_unused
 
 
 def connect(run: Run) -> ConnectionInfo:
@@ -18,7 +19,7 @@ def connect(run: Run) -> ConnectionInfo:
     :raises DriverError: the driver refused, or its answer has another shape.
     """
     method = "initialize_connection"
-    info = run.checked(method, run.call(method, run.volume, run.connector))
+    info = run.backend.checked(method, run.backend.call(method, run.volume, run.connector))
     if not (
         isinstance(info, dict)
         and isinstance(info.get("driver_volume_type"), str)
@@ -62,7 +63,7 @@ class InitializeConnection(Step):
 
     def undo(self, run: Run) -> None:
         if not run.shares_access():
-            run.terminate_unused()
+            terminate_unused(run, run.connector)
         run.update_attachment(attach_status=AttachStatus.RESERVED, initiator=None)
         run.derive_volume(AttachStatus.RESERVED, owned=True)
 
@@ -78,13 +79,13 @@ class TerminateConnection(Step):
 
     def do(self, run: Run) -> None:
         if not run.shares_access():
-            run.call("terminate_connection", run.volume, run.connector, force=run.forced)
+            run.backend.call("terminate_connection", run.volume, run.connector, force=run.forced)
         run.set_argument("terminated", True)
 
     def undo(self, run: Run) -> None:
         run.set_argument("terminated", None)
         # The target may have been restarted since, and have lost the export.
-        update = run.call("ensure_export", run.context, run.volume)
+        update = run.backend.call("ensure_export", run.context, run.volume)
         apply_model_update(run, "ensure_export", update)
         info = connect(run)
         if mode := run.attachment.attach_mode:

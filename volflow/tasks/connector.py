@@ -17,7 +17,7 @@ class ValidateConnector(Step):
     """
 
     def do(self, run: Run) -> None:
-        run.call("validate_connector", run.connector)
+        run.backend.call("validate_connector", run.connector)
         if len(run.initiator) > INITIATOR_LENGTH:
             raise InvalidConnector(f"the initiator is longer than {INITIATOR_LENGTH} characters")
         if not is_storable(run.initiator):

@@ -9,6 +9,7 @@ from volflow.exceptions import DriverError
 from volflow.persistence.secrets import new_chap_account
 from volflow.tasks.base import Step
 from volflow.tasks.run import Run
+from volflow.tasks.sessions import require_unused
 
 LOG = logging.getLogger(__name__)
 MODEL_COLUMNS = ("provider_location", "provider_auth")
@@ -23,7 +24,7 @@ def apply_model_update(run: Run, method: str, update: Any) -> None:
     """
     if update is None:
         return
-    update = run.checked(method, update)
+    update = run.backend.checked(method, update)
     known = {k: v for k, v in update.items() if k in MODEL_COLUMNS} if _is_dict(update) else None
     if known is None or any(not isinstance(v, str | None) for v in known.values()):
         raise DriverError(f"{method} of backend {run.volume.backend} returned no model update")
@@ -55,14 +56,14 @@ class CreateExport(Step):
     def do(self, run: Run) -> None:
         if run.others:
             return
-        update = run.call("create_export", run.context, run.volume, run.connector)
+        update = run.backend.call("create_export", run.context, run.volume, run.connector)
         apply_model_update(run, "create_export", update)
 
     def undo(self, run: Run) -> None:
         if run.others:
             return
-        run.require_unused()
-        run.call("remove_export", run.context, run.volume)
+        require_unused(run)
+        run.backend.call("remove_export", run.context, run.volume)
         run.update_volume(provider_location=None, provider_auth=None)
 
 
@@ -77,9 +78,9 @@ class RemoveExport(Step):
 
     def do(self, run: Run) -> None:
         if not run.others:
-            run.call("remove_export", run.context, run.volume)
+            run.backend.call("remove_export", run.context, run.volume)
 
     def undo(self, run: Run) -> None:
         if not run.others:
-            update = run.call("ensure_export", run.context, run.volume)
+            update = run.backend.call("ensure_export", run.context, run.volume)
             apply_model_update(run, "ensure_export", update)

@@ -6,6 +6,7 @@ from volflow.backoff import backoff
 from volflow.exceptions import ConnectionInUse, DriverError
 from volflow.models import (
     AttachStatus,
+    Connector,
     DerivedStatus,
     Volume,
     VolumeStatus,
@@ -15,6 +16,7 @@ from volflow.persistence.work import FromNow
 from volflow.tasks.base import Step
 from volflow.tasks.export import apply_model_update
 from volflow.tasks.run import Run
+from volflow.tasks.sessions import require_unused, terminate_unused
 
 REPAIRED = {
     AttachStatus.RESERVED: AttachStatus.DETACHED,
@@ -61,12 +63,12 @@ class RepairBackend(Step):
 
     def do(self, run: Run) -> None:
         if run.entitlement.export:
-            update = run.call("ensure_export", run.context, run.volume)
+            update = run.backend.call("ensure_export", run.context, run.volume)
             apply_model_update(run, "ensure_export", update)
             for needed in run.entitlement.needed:
                 if needed.attachment.connector is None:
                     raise DriverError(f"attachment {needed.attachment.id} has lost its connector")
-                run.call("initialize_connection", run.volume, needed.attachment.connector)
+                run.backend.call("initialize_connection", run.volume, needed.attachment.connector)
         self._take_away(run)
         run.update_volume(compare_at=None, compare_attempts=0)
 
@@ -77,20 +79,20 @@ class RepairBackend(Step):
         )
 
     def _take_away(self, run: Run) -> None:
-        export = run.export()
+        export = run.backend.export()
         if export is None:
             return
         held: list[ConnectionInUse] = []
         for key in run.entitlement.too_many(export):
             try:
-                run.terminate_unused(run.connector_of(key))
+                terminate_unused(run, _connector_of(run, key))
             except ConnectionInUse as e:
                 held.append(e)
         if held:
             raise held[0]
         if run.entitlement.export is False:
-            run.require_unused()
-            run.call("remove_export", run.context, run.volume)
+            require_unused(run)
+            run.backend.call("remove_export", run.context, run.volume)
             run.update_volume(provider_location=None, provider_auth=None)
 
 
@@ -115,3 +117,16 @@ class FinishRepair(Step):
         run.update_volume(
             status=rests.status, attach_status=rests.attach_status, operation_id=None
         )
+
+
+def _connector_of(run: Run, initiator: str) -> Connector:
+    """A connector by which the driver finds an initiator's access again.
+
+    :param initiator: the key of an ACL entry. A driver whose keys are no iSCSI initiators has a
+        method ``connector_of(key)``.
+    """
+    for known in run.entitlement.known:
+        if known.initiator == initiator and known.attachment.connector:
+            return dict(known.attachment.connector)
+    own = getattr(run.backend.driver, "connector_of", None)
+    return {"initiator": initiator} if own is None else dict(own(initiator))

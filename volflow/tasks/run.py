@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,18 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taskflow import states as tf_states
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from volflow import states
 from volflow.coordination import VolumeLock
-from volflow.drivers.base import Export, initiator_of
-from volflow.entitlement import Entitlement, sessions_of
+from volflow.entitlement import Entitlement
 from volflow.exceptions import (
-    ConnectionInUse,
     DriverError,
     InvalidConnector,
     InvalidVolume,
-    TransientDriverError,
     VolflowError,
     to_record,
 )
@@ -33,7 +28,6 @@ from volflow.models import (
     Connector,
     DriverVolume,
     Operation,
-    OperationKind,
     OperationState,
     derive_status,
 )
@@ -41,28 +35,12 @@ from volflow.persistence.attachments import StoredAttachment
 from volflow.persistence.flows import StoredFlow, collect
 from volflow.persistence.secrets import Cipher
 from volflow.persistence.work import FromNow, UnitOfWork
-from volflow.tasks.redaction import Redactor
-from volflow.texts import is_storable
+from volflow.tasks.backend import Backend
 
 if TYPE_CHECKING:
-    from volflow.leases import Leases
     from volflow.tasks.base import Step
 
 LOG = logging.getLogger(__name__)
-
-TRANSIENT_ATTEMPTS = 4
-
-_EFFECTS = frozenset(
-    {
-        "create_export",
-        "ensure_export",
-        "remove_export",
-        "initialize_connection",
-        "terminate_connection",
-        "terminate_unused_connection",
-    }
-)
-"""Calls whose failure leaves open whether the effect is there, or comes yet."""
 
 _CORE_ONLY = frozenset({"deleted_at", "compare_at", "compare_attempts"})
 """Columns of a volume that no driver is shown."""
@@ -71,7 +49,7 @@ _CORE_ONLY = frozenset({"deleted_at", "compare_at", "compare_attempts"})
 class Run:
     """The world of the tasks of one run.
 
-    :ivar volume: the volume as this run left it; so is ``attachment``.
+    :ivar backend: calls the driver; ``volume`` and ``attachment`` are as this run left them.
     :ivar others: the volume's other live attachments. The operation owns the volume, so that
         they stay as they are while it runs.
     :ivar arguments: what the operation's calls were given.
@@ -86,25 +64,22 @@ class Run:
         self,
         *,
         context: Any,
-        driver: Any,
+        backend: Backend,
         cipher: Cipher,
-        leases: Leases,
         lock: VolumeLock,
         lock_seconds: float,
         work: UnitOfWork,
         operation: Operation,
         arguments: dict[str, Any],
-        volume: DriverVolume,
         volume_revision: int,
         attachment: StoredAttachment | None,
         others: Sequence[StoredAttachment],
     ) -> None:
         self.context = context
-        self.driver = driver
+        self.backend = backend
         self.work = work
         self.operation = operation
         self.arguments = arguments
-        self.volume = volume
         self.others = tuple(others)
         self.leftovers: list[str] = []
         self.first_error: Exception | None = None
@@ -114,10 +89,8 @@ class Run:
         self.entitlement = Entitlement((), frozenset(), None)
         self.compare_attempts = 0
         self.unsure_seconds: float | None = None
-        self._unsure = False
         self._attachment = attachment.attachment if attachment else None
         self._cipher = cipher
-        self._leases = leases
         self._lock = lock
         self._lock_seconds = lock_seconds
         self._volume_revision = volume_revision
@@ -128,6 +101,11 @@ class Run:
         self._kept: dict[str, dict[str, tuple[str, str]]] = {}
 
     # What tasks read
+
+    @property
+    def volume(self) -> DriverVolume:
+        """The volume as this run left it."""
+        return self.backend.volume
 
     @property
     def attachment(self) -> Attachment:
@@ -149,18 +127,12 @@ class Run:
     @property
     def initiator(self) -> str:
         """The key of the ACL of this operation's connector."""
-        return initiator_of(self.driver, self.connector)
+        return self.backend.initiator_of(self.connector)
 
     @property
     def forced(self) -> bool:
         """True where a refusal is recorded and the operation goes on."""
         return bool(self.arguments.get("force"))
-
-    @property
-    def cuts_sessions(self) -> bool:
-        """True where a live session does not hold an undo, or a repair, back."""
-        rests = self.arguments.get("rests") or {}
-        return self.forced or bool(self.arguments.get("cut") or rests.get("cut"))
 
     def shares_access(self) -> bool:
         """True where another attachment has the same initiator, whose ACL it needs."""
@@ -217,7 +189,7 @@ class Run:
         )
         self._volume_changed = True
         seen = {k: v for k, v in values.items() if k not in _CORE_ONLY}
-        self.volume = replace(self.volume, **seen)
+        self.backend.volume = replace(self.volume, **seen)
 
     def derive_volume(self, mine: AttachStatus, owned: bool, **values: Any) -> None:
         """Give the volume the status that follows from its attachments.
@@ -286,111 +258,15 @@ class Run:
             self.arguments[name] = value
         self.work.set_operation(arguments=self.arguments)
 
-    # What tasks call
-
-    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        """Call the driver; what is transient is tried again with backoff.
-
-        :raises DriverError: it refused; what is no error of ours is its ``__cause__``.
-        :raises InvalidConnector: the driver wants another connector.
-        """
-        attempts = Retrying(
-            retry=retry_if_exception_type(TransientDriverError),
-            stop=stop_after_attempt(TRANSIENT_ATTEMPTS),
-            wait=wait_random_exponential(0.02, max=0.5),
-            sleep=self.work.clock.sleep,
-            reraise=True,
-        )
-        try:
-            with self._leases.driver_call(self.operation.id):
-                return attempts(getattr(self.driver, method), *arguments, **options)
-        except Exception as e:  # noqa: BLE001 - a driver may raise anything
-            self._unsure = self._unsure or method in _EFFECTS
-            error = self._translate(method, e)
-            raise error from error.__cause__
+    # What tasks tell
 
     def notify(self, method: str, *arguments: Any) -> None:
         """Tell the driver something; a failure is logged and changes nothing."""
         try:
-            self.call(method, *arguments)
+            self.backend.call(method, *arguments)
         except VolflowError as e:
             LOG.warning("%s of volume %s failed: %s", method, self.volume.id, e)
             self.work.event(method, "notification failed", str(e))
-
-    def export(self) -> Export | None:
-        """The volume's export, as the backend has it now; None where it has none."""
-        found = self.call("list_exports")
-        return next((export for export in found if export.volume_id == self.volume.id), None)
-
-    def connector_of(self, initiator: str) -> Connector:
-        """A connector by which the driver finds an initiator's access again.
-
-        :param initiator: the key of an ACL entry. A driver whose keys are no iSCSI initiators
-            has a method ``connector_of(key)``.
-        """
-        for known in self.entitlement.known:
-            if known.initiator == initiator and known.attachment.connector:
-                return dict(known.attachment.connector)
-        own = getattr(self.driver, "connector_of", None)
-        return {"initiator": initiator} if own is None else dict(own(initiator))
-
-    def require_unused(self, initiator: str | None = None) -> None:
-        """Refuse to go on where an initiator that was let in is logged in, or may be.
-
-        That the backend cannot tell counts only once the caller was told how to log in.
-
-        :param initiator: only this one counts; None: any.
-        :raises ConnectionInUse: a session is live, or the backend cannot tell.
-        """
-        if self.cuts_sessions:
-            return
-        found = sessions_of(self.call("list_exports"), self.volume.id, initiator)
-        if found is None and (self.arguments.get("handed_out") or self.repairs):
-            raise ConnectionInUse(
-                f"the backend cannot tell whether volume {self.volume.id} is in use; "
-                "terminate_connection with force goes on"
-            )
-        if found:
-            raise ConnectionInUse(f"{found[0]} is logged in to volume {self.volume.id}")
-
-    @property
-    def repairs(self) -> bool:
-        """True where the run repairs the backend: of what it finds it knows no caller."""
-        return self.operation.kind is OperationKind.REPAIR or bool(self.arguments.get("rests"))
-
-    def terminate_unused(self, connector: Connector | None = None) -> None:
-        """Take the initiator's access away unless it is logged in.
-
-        A driver that can (``terminate_unused_connection``) refuses new logins first; for others
-        one may come between the look and the call.
-
-        :param connector: whose; None: that of the operation's attachment.
-        :raises ConnectionInUse: a session is live, or the backend cannot tell.
-        """
-        method = "terminate_unused_connection"
-        whose = self.connector if connector is None else connector
-        if self.cuts_sessions:
-            self.call("terminate_connection", self.volume, whose, force=True)
-        elif callable(getattr(self.driver, method, None)):
-            self.call(method, self.volume, whose)
-        else:
-            self.require_unused(initiator_of(self.driver, whose))
-            self.call("terminate_connection", self.volume, whose)
-
-    def checked(self, method: str, value: Any) -> Any:
-        """What the driver returned, as it is after a round trip through JSON.
-
-        :raises DriverError: it cannot make one.
-        """
-        try:
-            found = json.loads(json.dumps(value, allow_nan=False))
-            if not is_storable(json.dumps(found, ensure_ascii=False).replace("\\u0000", "\0")):
-                raise ValueError
-        except (TypeError, ValueError, RecursionError):
-            raise DriverError(
-                f"{method} of backend {self.volume.backend} returned what is no storable JSON"
-            ) from None
-        return found
 
     # What the flow's engine reports
 
@@ -421,7 +297,7 @@ class Run:
         :param release: the run ends here. Where the outcome of a driver call is not known, the
             volume is compared with the backend once more when it has to be.
         """
-        if release and self._unsure and self.unsure_seconds is not None:
+        if release and self.backend.unsure and self.unsure_seconds is not None:
             self.update_volume(compare_at=FromNow(self.unsure_seconds))
         for flow in self._flows:
             collect(self.work, flow, self._kept[flow.id])
@@ -442,7 +318,7 @@ class Run:
         try:
             yield True
         except Exception as e:  # noqa: BLE001 - so may a step
-            error = self._ours(task, e)
+            error = self.backend.ours(task, e)
             self._first(error)
             if not self.forced:
                 raise error from error.__cause__
@@ -460,7 +336,7 @@ class Run:
         try:
             yield True
         except Exception as e:  # noqa: BLE001 - an undo that raised would be lost
-            error = self._ours(task, e)
+            error = self.backend.ours(task, e)
             self._leave(task, error, (tf_states.SUCCESS, tf_states.REVERT))
         finally:
             self._lock.release()
@@ -519,22 +395,3 @@ class Run:
         if state != tf_states.FAILURE or self.first_error is None:
             return None
         return str(to_record(self.first_error))
-
-    def _ours(self, task: str, error: Exception) -> Exception:
-        return error if isinstance(error, VolflowError) else self._translate(task, error)
-
-    def _translate(self, what: str, error: Exception) -> Exception:
-        redact = Redactor(self.volume.provider_auth)
-        if isinstance(error, (DriverError, InvalidConnector)):
-            return redact.error(error)
-        text = redact.text(f"{type(error).__name__}: {_sentence(error)}".rstrip(": "))
-        found = DriverError(f"{what} of backend {self.volume.backend} failed: {text}")
-        found.__cause__ = redact.cause(error)
-        return found
-
-
-def _sentence(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - one that cannot even be printed is still only a failure
-        return "(it has no message)"

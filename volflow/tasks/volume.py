@@ -17,11 +17,11 @@ class CreateVolume(Step):
     outside = True
 
     def do(self, run: Run) -> None:
-        update = run.call("create_volume", run.context, run.volume)
+        update = run.backend.call("create_volume", run.context, run.volume)
         apply_model_update(run, "create_volume", update)
 
     def undo(self, run: Run) -> None:
-        run.call("delete_volume", run.context, run.volume)
+        run.backend.call("delete_volume", run.context, run.volume)
 
 
 class DeleteVolume(Step):
@@ -33,4 +33,4 @@ class DeleteVolume(Step):
     outside = True
 
     def do(self, run: Run) -> None:
-        run.call("delete_volume", run.context, run.volume)
+        run.backend.call("delete_volume", run.context, run.volume)
