@@ -27,6 +27,8 @@ STYLES = {
     "succeeded": "green",
     "done": "green",
     "ok": "green",
+    "repaired": "green",
+    "differs": "bold red",
     "error": "bold red",
     "failed": "bold red",
     "refused": "bold red",
