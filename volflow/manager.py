@@ -70,6 +70,8 @@ class VolumeManager:
     :raises DriverError: a driver cannot work as it is configured.
     """
 
+    _open_store = staticmethod(open_store)
+
     def __init__(
         self,
         database: str,
@@ -89,7 +91,7 @@ class VolumeManager:
             raise InvalidInput("this release has no job boards: board has to be None")
         limits = _limits(lease_seconds, reservation_deadline_seconds, driver_call_seconds)
         self._drivers = _checked_drivers(drivers)
-        store = open_store(database, key_file, lock_directory, limits.lease, clock)
+        store = self._open_store(database, key_file, lock_directory, limits.lease, clock)
         self.database = store.database
         self.leases = Leases(store.database, store.locks, limits.lease, limits.driver_call)
         self._closed = False

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -21,6 +21,7 @@ from sqlalchemy import event
 from volflow.exceptions import VolflowError
 from volflow.manager import VolumeManager
 from volflow.models import RecoveryReport
+from volflow.opening import Store, open_store
 from volflow.testing.faults import Crash, Fault, FaultyDriver
 from volflow.testing.invariants import violations
 from volflow.testing.points import PointedDriver, Points
@@ -68,20 +69,67 @@ class Place:
     def __init__(self, directory: Path, url: str | None = None) -> None:
         self.directory = directory
         self.url = url or f"sqlite:///{directory / 'volflow.db'}"
+        self._store: Store | None = None
 
     def open(self, driver: Any, lease_seconds: float = 60) -> VolumeManager:
         """Open a manager as a new process would; recovery runs when it is told to."""
-        manager = VolumeManager(
+        return self._opened(VolumeManager, driver, lease_seconds)
+
+    def reopen(self, driver: Any) -> VolumeManager:
+        """Open the next process, and skip what opening only checks: schema and key file.
+
+        That and the compilation of each statement anew cost more than all that a process does
+        here. Connections, locks, the owner's identity and everything above are new; one manager
+        at a time.
+        """
+        place = self
+
+        class NextProcess(VolumeManager):
+            @staticmethod
+            def _open_store(*arguments: Any) -> Store:
+                place._store = place._store or open_store(*arguments)
+                return place._store
+
+        return self._opened(NextProcess, driver, 60)
+
+    def save(self) -> bytes:
+        """Return SQLite's database as the processes left it."""
+        assert not self._file("-wal").exists(), "a dead process still has a connection"
+        return self._file().read_bytes()
+
+    def restore(self, saved: bytes) -> None:
+        """Put a database back that :meth:`save` returned."""
+        for suffix in ("-wal", "-shm"):
+            self._file(suffix).unlink(missing_ok=True)
+        self._file().write_bytes(saved)
+
+    def _opened(
+        self, cls: type[VolumeManager], driver: Any, lease_seconds: float
+    ) -> VolumeManager:
+        known = self._store
+        manager = cls(
             self.url,
             drivers={BACKEND: driver},
             recover=False,
             lease_seconds=lease_seconds,
             key_file=self.directory / "volflow.key",
         )
-        if manager.database.is_sqlite:
+        if manager.database.is_sqlite and (known is None or cls is VolumeManager):
             event.listen(manager.database.engine, "connect", _do_not_sync)
             manager.database.close()
         return manager
+
+    def _file(self, suffix: str = "") -> Path:
+        return self.directory / f"volflow.db{suffix}"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What outlives a process: the database, the backend, and which refusals are still to come."""
+
+    database: bytes
+    backend: Any
+    faults: tuple[Fault, ...]
 
 
 class Stage:
@@ -107,7 +155,7 @@ class Stage:
         faulty = FaultyDriver(self.backend)
         faulty.faults = self.faults
         driver = PointedDriver(faulty, Points())
-        manager = self.place.open(driver)
+        manager = self.place.reopen(driver)
         driver.points = points
         try:
             with points.watching(manager.database):
@@ -140,9 +188,22 @@ class Stage:
             found.append(f"G1: the volume ends {ended}, expected {self.scenario.ends}")
         return found, ended
 
+    def save(self) -> Snapshot:
+        """Keep everything as it is now; on SQLite, with a backend that can be copied."""
+        return Snapshot(self.place.save(), deepcopy(self.backend), _copied(self.faults))
+
+    def restore(self, saved: Snapshot) -> None:
+        """Go back to what :meth:`save` kept."""
+        self.place.restore(saved.database)
+        self.backend = deepcopy(saved.backend)
+        self.faults = list(_copied(saved.faults))
+
 
 class Matrix:
     """Goes through all points of a scenario.
+
+    On SQLite with a backend that can be copied, each point starts from a copy of one stage, and
+    the second deaths from a copy of what the first one left.
 
     :param make_backend: makes a driver with an empty backend.
     :param make_url: makes an empty server database; None: SQLite.
@@ -159,7 +220,7 @@ class Matrix:
         self._make_backend = make_backend
         self._make_url = make_url
         self._root = Path(tempfile.mkdtemp(prefix="volflow-crash-"))
-        self._first: Stage | None = None
+        self._first: tuple[Stage, Snapshot] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -170,40 +231,50 @@ class Matrix:
     def single(self, step: int = 1, start: int = 0) -> None:
         """Die at each point of the call."""
         for number in range(start, self.points(), step):
-            with self._stage() as stage:
-                struck = self._die(stage.play, number)
-                self.tally.single += 1
-                self._judge(stage, Point(self.scenario.name, (number, struck)))
+            stage = self._stage()
+            struck = self._die(stage, number)
+            self.tally.single += 1
+            self._judge(stage, Point(self.scenario.name, (number, struck)))
 
     def double(self, step: int = 1, start: int = 0) -> None:
         """Die at each point of the call, and at each point of the recovery that follows."""
         for number in range(self.points()):
-            second, more = start, True
-            while more:
-                with self._stage() as stage:
-                    struck = self._die(stage.play, number)
-                    points = Points(second)
-                    with suppress(Crash):
-                        stage.recover(points)
-                    more = points.struck is not None
-                    if points.struck is not None:
-                        self.tally.double += 1
-                        death = (second, points.struck)
-                        self._judge(stage, Point(self.scenario.name, (number, struck), death))
-                second += step
+            for second, stage, struck in self._recoveries(number, step, start):
+                points = Points(second)
+                with suppress(Crash):
+                    stage.recover(points)
+                if points.struck is None:
+                    break
+                self.tally.double += 1
+                death = (second, points.struck)
+                self._judge(stage, Point(self.scenario.name, (number, struck), death))
 
     def points(self) -> int:
         """How many points the call has; without a death it has to end well, too."""
-        with self._stage() as stage:
-            points = Points()
-            stage.play(points)
-            self._judge(stage, Point(self.scenario.name, (-1, "no death")))
-            return len(points.reached)
+        stage, points = self._stage(), Points()
+        stage.play(points)
+        self._judge(stage, Point(self.scenario.name, (-1, "no death")))
+        return len(points.reached)
 
-    def _die(self, what: Callable[[Points], None], number: int) -> str:
+    def _recoveries(self, number: int, step: int, start: int) -> Iterator[tuple[int, Stage, str]]:
+        """Stage after stage on which the call died at this point: (second point, stage, name)."""
+        stage = self._stage()
+        struck = self._die(stage, number)
+        dead = stage.save() if self._copies else None
+        second = start
+        while True:
+            yield second, stage, struck
+            second += step
+            if dead is not None:
+                stage.restore(dead)
+            else:
+                stage = self._stage()
+                self._die(stage, number)
+
+    def _die(self, stage: Stage, number: int) -> str:
         points = Points(number)
         with suppress(Crash):
-            what(points)
+            stage.play(points)
         assert points.struck is not None, f"point {number} was not reached"
         return points.struck
 
@@ -213,30 +284,27 @@ class Matrix:
         if found:
             self.tally.broken[str(point)] = found
 
-    @contextmanager
-    def _stage(self) -> Iterator[Stage]:
-        """A stage; on SQLite with a backend that can be copied, a copy of the first one."""
-        directory = Path(tempfile.mkdtemp(dir=self._root))
-        if self._first is not None:
-            shutil.copytree(self._first.place.directory, directory, dirs_exist_ok=True)
-            yield self._copy(self._first, directory)
-        elif self._make_url is None and hasattr(self._make_backend(), "__deepcopy__"):
-            self._first = Stage(Place(directory), self._make_backend(), self.scenario)
-            with self._stage() as copied:
-                yield copied
-            return
-        else:
-            url = None if self._make_url is None else self._make_url()
-            yield Stage(Place(directory, url), self._make_backend(), self.scenario)
-        shutil.rmtree(directory)
+    @property
+    def _copies(self) -> bool:
+        return self._first is not None
 
-    def _copy(self, first: Stage, directory: Path) -> Stage:
-        stage = Stage.__new__(Stage)
-        stage.__dict__.update(first.__dict__)
-        stage.place = Place(directory)
-        stage.backend = deepcopy(first.backend)
-        stage.faults = [Fault(f.call, f.when, f.error, f.left) for f in first.faults]
+    def _stage(self) -> Stage:
+        """A stage; where it can be copied, the first one as it was."""
+        if self._first is not None:
+            stage, saved = self._first
+            stage.restore(saved)
+            return stage
+        directory = Path(tempfile.mkdtemp(dir=self._root))
+        url = None if self._make_url is None else self._make_url()
+        stage = Stage(Place(directory, url), self._make_backend(), self.scenario)
+        if url is None and hasattr(stage.backend, "__deepcopy__"):
+            self._first = (stage, stage.save())
         return stage
+
+
+def _copied(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    # The errors, too: one that is raised again and again grows a traceback that is printed.
+    return tuple(Fault(f.call, f.when, copy(f.error), f.left) for f in faults)
 
 
 def _do_not_sync(connection: Any, record: Any) -> None:
