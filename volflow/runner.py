@@ -354,8 +354,10 @@ class Runner:
             self.leases.end(operation_id)
             raise
         except Exception:
-            self.leases.end(operation_id)
-            self._give_up(operation_id, epoch)
+            try:
+                self._give_up(operation_id, epoch)
+            finally:
+                self.leases.end(operation_id)
             raise
         except BaseException:
             # The death of the process, or a thread's: nothing is written, as nothing would be.
@@ -365,10 +367,16 @@ class Runner:
         return result
 
     def _give_up(self, operation_id: str, epoch: int) -> None:
-        """Let others take an operation at once whose run failed; its lease would end anyway."""
+        """Let others take an operation at once whose run failed; its lease would end anyway.
+
+        A run that failed before its first commit has nothing to give up: the epoch that it
+        would have had may be another one's by now, which the owner's name tells.
+        """
+        owner = self.leases.owner_of(operation_id)
         try:
             self.database.write(
-                lambda c: operations.release(c, operation_id, epoch), landed=lambda c: True
+                lambda c: operations.release(c, operation_id, epoch, owner),
+                landed=lambda c: True,
             )
         except VolflowError as e:
             LOG.warning("operation %s waits for the end of its lease: %s", operation_id, e)

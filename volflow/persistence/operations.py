@@ -255,11 +255,16 @@ def postpone(connection: Connection, seen: StoredOperation, seconds: float) -> b
     return connection.execute(statement).rowcount == 1
 
 
-def release(connection: Connection, operation_id: str, epoch: int) -> bool:
+def release(connection: Connection, operation_id: str, epoch: int, owner: str) -> bool:
     """Give an operation up whose run ended before its end, so that nobody waits for its lease."""
     statement = (
         update(schema.operations)
-        .where(_T.id == operation_id, _T.epoch == epoch, _T.state.in_([s.value for s in _OWNED]))
+        .where(
+            _T.id == operation_id,
+            _T.epoch == epoch,
+            _T.owner == owner,
+            _T.state.in_([s.value for s in _OWNED]),
+        )
         .values(owner=None, lease_expires_at=None)
     )
     return connection.execute(statement).rowcount == 1
