@@ -127,6 +127,11 @@ class VolumeManager:
             self._release()
             raise
 
+    @property
+    def drivers(self) -> Mapping[str, Any]:
+        """The drivers of this process, by backend."""
+        return dict(self._drivers)
+
     @classmethod
     def from_config(cls, path: str | Path) -> Self:
         """Open what an oslo.config file describes.

@@ -180,6 +180,8 @@ class Stage:
             for _ in range(RECOVERIES):
                 if manager.recover() == RecoveryReport():
                     break
+            if self.scenario.by_hand:
+                manager.reconcile(CONTEXT, repair=True)
             found = violations(manager, self.backend, BACKEND)
             ended = "deleted"
             with suppress(VolflowError):

@@ -92,7 +92,17 @@ class PointedDriver:
         return call
 
 
-_UNCOUNTED = frozenset({"do_setup", "check_for_setup_error", "initiator_of", "login", "logout"})
+_UNCOUNTED = frozenset(
+    {
+        "do_setup",
+        "check_for_setup_error",
+        "initiator_of",
+        "connector_of",
+        "login",
+        "logout",
+        "restart_target",
+    }
+)
 
 
 def lost_reply(name: str) -> BaseException:

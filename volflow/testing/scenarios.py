@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from oslo_context.context import RequestContext
+from sqlalchemy import text
 
 from volflow.exceptions import ConnectionFailed, ExportFailed, InvalidConnector
 from volflow.manager import VolumeManager
+from volflow.models import DriverVolume, Volume
 
 BACKEND = "lab"
 CONTEXT = RequestContext(overwrite=False)
@@ -49,6 +51,65 @@ def detaching(manager: VolumeManager, volume_id: str) -> None:
 def terminated(manager: VolumeManager, volume_id: str) -> None:
     detaching(manager, volume_id)
     manager.terminate_connection(CONTEXT, volume_id, HOST_A)
+
+
+def restarted(before: Scene) -> Scene:
+    """The target daemon has lost everything that it exported."""
+
+    def scene(manager: VolumeManager, volume_id: str) -> None:
+        before(manager, volume_id)
+        manager.drivers[BACKEND].restart_target()
+
+    return scene
+
+
+def expired(before: Scene) -> Scene:
+    """The operation's caller was waited for long enough."""
+
+    def scene(manager: VolumeManager, volume_id: str) -> None:
+        before(manager, volume_id)
+        manager.database.write(
+            lambda c: c.execute(text("UPDATE operations SET deadline = 1 WHERE deadline > 1"))
+        )
+
+    return scene
+
+
+def in_doubt(manager: VolumeManager, volume_id: str) -> None:
+    """A driver call of unknown outcome has had its effect long after its operation ended."""
+    export_by_hand(manager, volume_id)
+    manager.database.write(lambda c: c.execute(text("UPDATE volumes SET compare_at = 1")))
+
+
+def export_by_hand(manager: VolumeManager, volume_id: str) -> None:
+    """The backend exports a volume that no attachment needs."""
+    attached(manager, volume_id)
+    (export,) = manager.drivers[BACKEND].list_exports()
+    manager.detach_volume(CONTEXT, volume_id)
+    volume = DriverVolume(
+        **{f.name: getattr(manager.get_volume(CONTEXT, volume_id), f.name) for f in fields(Volume)}
+    )
+    manager.drivers[BACKEND].create_export(CONTEXT, volume, HOST_A)
+    manager.drivers[BACKEND].initialize_connection(volume, HOST_A)
+    assert export.volume_id == volume_id
+
+
+def stuck_by_hand(before: Scene) -> Scene:
+    """A hand has taken the volume from the operation that was bringing it on."""
+
+    def scene(manager: VolumeManager, volume_id: str) -> None:
+        before(manager, volume_id)
+        manager.database.write(lambda c: c.execute(text("UPDATE volumes SET operation_id = NULL")))
+
+    return scene
+
+
+def recover(manager: VolumeManager, volume_id: str) -> None:
+    manager.recover()
+
+
+def reconcile(manager: VolumeManager, volume_id: str) -> None:
+    manager.reconcile(CONTEXT, repair=True)
 
 
 def attach(manager: VolumeManager, volume_id: str) -> None:
@@ -127,6 +188,7 @@ class Scenario:
     """Before the call, the call, what the driver refuses in it, and what may be there after.
 
     :ivar ends: the volume's statuses that are in order once everything is recovered.
+    :ivar by_hand: its first state was made by a hand, so that an operator has to reconcile it.
     """
 
     name: str
@@ -135,6 +197,7 @@ class Scenario:
     ends: tuple[str, ...]
     faults: tuple[tuple[str, str, type[Exception]], ...] = ()
     multiattach: bool = False
+    by_hand: bool = False
 
 
 SCENARIOS = [
@@ -158,6 +221,26 @@ SCENARIOS = [
     Scenario("second", attached, attach_second, ("in-use",), multiattach=True),
     Scenario("same-initiator", attached, attach_same_initiator, ("in-use",), multiattach=True),
     Scenario("detach-one", attached_twice, detach_first, ("in-use",), multiattach=True),
+]
+SCENARIOS += [
+    Scenario("expire-reserved", expired(reserved), recover, ("available",)),
+    Scenario("expire-attach", expired(connected), recover, ("available",)),
+    Scenario("expire-detach", expired(terminated), recover, ("in-use",)),
+    Scenario("restart-attached", restarted(attached), recover, ("in-use",)),
+    Scenario("restart-two", restarted(attached_twice), recover, ("in-use",), multiattach=True),
+    Scenario("restart-connected", restarted(connected), recover, ("attaching",)),
+    Scenario("restart-detaching", restarted(detaching), recover, ("detaching",)),
+    Scenario("restart-terminated", restarted(terminated), recover, ("detaching",)),
+    Scenario("restart-roll", restarted(terminated), call_roll, ("detaching", "in-use")),
+    Scenario("restart-detach", restarted(attached), detach, ("available", "in-use")),
+    Scenario("compare", in_doubt, recover, ("available",)),
+    Scenario("reconcile-export", export_by_hand, reconcile, ("available",), by_hand=True),
+    Scenario(
+        "reconcile-attaching", stuck_by_hand(connected), reconcile, ("available",), by_hand=True
+    ),
+    Scenario(
+        "reconcile-detaching", stuck_by_hand(terminated), reconcile, ("in-use",), by_hand=True
+    ),
 ]
 _ATTACH_STEPS = {
     "validate_connector": InvalidConnector,
