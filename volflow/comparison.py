@@ -64,7 +64,8 @@ class Comparison:
             wanted = audit.accesses(connection, backend)
         found = {key for key in wanted if key not in exports}
         for key, export in exports.items():
-            if set(export.initiators) != wanted.get(key, set()) or key not in wanted:
+            acl = wanted.get(key) if export.initiators is None else set(export.initiators)
+            if key not in wanted or acl != wanted[key]:
                 found.add(key)
         return found
 

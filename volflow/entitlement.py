@@ -47,7 +47,13 @@ class Entitlement:
     def too_many(self, export: Export) -> tuple[str, ...]:
         """The keys of the export's ACL that nothing justifies."""
         known = self.initiators | self.undecided
-        return tuple(key for key in export.initiators if key not in known)
+        return tuple(key for key in export.initiators or () if key not in known)
+
+    def missing(self, export: Export) -> tuple[str, ...]:
+        """The keys that the export's ACL lacks, in order."""
+        if export.initiators is None:
+            return ()
+        return tuple(sorted(self.initiators - set(export.initiators)))
 
 
 def entitlement(
@@ -126,7 +132,7 @@ def differences(
             f"volume {volume.id} is exported, and no attachment needs it",
             in_use=logged_in(export),
         )
-    for key in sorted(entitled.initiators - set(export.initiators)):
+    for key in entitled.missing(export):
         yield found(
             DifferenceKind.ACCESS_MISSING, f"{key} has to have access to volume {volume.id}", key
         )

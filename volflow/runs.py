@@ -154,6 +154,7 @@ class Runs:
         owner = None if operation.kind is OperationKind.REPAIR else snapshot.operation
         run.entitlement = entitlement(snapshot.attachments, owner)
         run.compare_attempts = snapshot.volume.compare_attempts
+        run.unsure_until = snapshot.volume.unsure_until
         run.unsure_seconds = self.limits.driver_call
         if snapshot.operation is not None:
             run.attempts = snapshot.operation.attempts

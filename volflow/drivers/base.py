@@ -29,13 +29,14 @@ class Export:
     """One export that the backend holds now.
 
     :ivar volume_id: the volume that it exports.
-    :ivar initiators: the keys of its ACL, as :func:`initiator_of` gives them.
+    :ivar initiators: the keys of its ACL, as :func:`initiator_of` gives them; None: the backend
+        keeps no ACL, or cannot tell.
     :ivar sessions: initiators that are logged in, one entry a session; None: the backend
         cannot tell.
     """
 
     volume_id: str
-    initiators: tuple[str, ...] = ()
+    initiators: tuple[str, ...] | None = ()
     sessions: tuple[str, ...] | None = ()
 
 

@@ -107,6 +107,7 @@ volumes = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("deleted_at", Instant),
+    Column("unsure_until", Instant),
     Column("compare_at", Instant),
     Column("compare_attempts", Integer, nullable=False, server_default="0"),
     Index("ix_volumes_compare", "compare_at"),
@@ -116,8 +117,9 @@ volumes = Table(
 )
 """``operation_id`` is the owner of a volume that is being changed; ``revision`` rises with every
 change of the row, so that a decision taken on what was read holds when it is written.
-``compare_at`` is when recovery compares the volume with its backend once more: what an effect of
-unknown outcome has come to is known by then."""
+``unsure_until`` is how long an effect of unknown outcome may still come; ``compare_at`` when
+recovery compares the volume with its backend the next time, and not for the last time before
+that."""
 
 attachments = Table(
     "attachments",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, and_, bindparam, cast, or_, select, update
+from sqlalchemy import BigInteger, and_, bindparam, case, cast, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from volflow.exceptions import DatabaseError
@@ -26,14 +26,14 @@ _PUBLIC = tuple(f.name for f in fields(Volume))
 class StoredVolume:
     """A volume with what only the core knows of it.
 
-    :ivar compare_at: when it is compared with its backend once more; None: not by itself.
+    :ivar unsure_until: how long an effect of unknown outcome may still come.
     :ivar compare_attempts: how often a repair has failed since the last one that did not.
     """
 
     volume: DriverVolume
     revision: int
     deleted: bool
-    compare_at: datetime | None = None
+    unsure_until: datetime | None = None
     compare_attempts: int = 0
 
 
@@ -51,9 +51,13 @@ def revision(connection: Connection, volume_id: str) -> int | None:
 
 
 def compare_later(connection: Connection, volume_id: str, seconds: float) -> None:
-    """Have recovery compare a volume with its backend after so many seconds."""
+    """Have recovery compare a volume with its backend after so many seconds, or earlier too."""
     later = schema.now() + cast(int(seconds * 1e6), BigInteger)
-    connection.execute(update(schema.volumes).where(_T.id == volume_id).values(compare_at=later))
+    connection.execute(
+        update(schema.volumes)
+        .where(_T.id == volume_id)
+        .values(unsure_until=later, compare_at=func.coalesce(_T.compare_at, later))
+    )
 
 
 def end_comparison(connection: Connection, volume_id: str, seen: datetime) -> bool:
@@ -61,7 +65,10 @@ def end_comparison(connection: Connection, volume_id: str, seen: datetime) -> bo
     statement = (
         update(schema.volumes)
         .where(_T.id == volume_id, _T.compare_at == seen)
-        .values(compare_at=None, compare_attempts=0)
+        .values(
+            compare_at=case((_T.unsure_until > schema.now(), _T.unsure_until), else_=None),
+            compare_attempts=0,
+        )
     )
     return connection.execute(statement).rowcount == 1
 
@@ -116,10 +123,11 @@ class Volumes:
 
     def _readable(self, row: dict[str, Any]) -> StoredVolume:
         revision, deleted_at = row.pop("revision"), row.pop("deleted_at")
-        compare_at, attempts = row.pop("compare_at"), row.pop("compare_attempts")
+        unsure, attempts = row.pop("unsure_until"), row.pop("compare_attempts")
+        del row["compare_at"]
         row["status"] = VolumeStatus(row["status"])
         row["attach_status"] = AttachStatus(row["attach_status"])
         row["provider_auth"] = self._cipher.decrypt(row["provider_auth"])
         return StoredVolume(
-            DriverVolume(**row), revision, deleted_at is not None, compare_at, attempts
+            DriverVolume(**row), revision, deleted_at is not None, unsure, attempts
         )

@@ -12,7 +12,6 @@ from volflow.models import (
     VolumeStatus,
     derive_status,
 )
-from volflow.persistence.work import FromNow
 from volflow.tasks.base import Step
 from volflow.tasks.export import apply_model_update
 from volflow.tasks.run import Run
@@ -70,13 +69,10 @@ class RepairBackend(Step):
                     raise DriverError(f"attachment {needed.attachment.id} has lost its connector")
                 run.backend.call("initialize_connection", run.volume, needed.attachment.connector)
         self._take_away(run)
-        run.update_volume(compare_at=None, compare_attempts=0)
+        run.compared()
 
     def undo(self, run: Run) -> None:
-        run.update_volume(
-            compare_at=FromNow(backoff(run.compare_attempts)),
-            compare_attempts=run.compare_attempts + 1,
-        )
+        run.compare_again(backoff(run.compare_attempts))
 
     def _take_away(self, run: Run) -> None:
         export = run.backend.export()

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from taskflow import states as tf_states
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-_CORE_ONLY = frozenset({"deleted_at", "compare_at", "compare_attempts"})
+_CORE_ONLY = frozenset({"deleted_at", "unsure_until", "compare_at", "compare_attempts"})
 """Columns of a volume that no driver is shown."""
 
 
@@ -57,6 +58,7 @@ class Run:
     :ivar first_error: what the first step to fail raised.
     :ivar entitlement: what the backend should hold of the volume while nothing changes it.
     :ivar compare_attempts: how often a repair of the volume has failed in a row.
+    :ivar unsure_until: how long the effect of an earlier run's call may still come.
     :ivar unsure_seconds: how long the effect of a driver call that failed may still come.
     """
 
@@ -88,7 +90,9 @@ class Run:
         self.attempts = 0
         self.entitlement = Entitlement((), frozenset(), None)
         self.compare_attempts = 0
+        self.unsure_until: datetime | None = None
         self.unsure_seconds: float | None = None
+        self._compares = False
         self._attachment = attachment.attachment if attachment else None
         self._cipher = cipher
         self._lock = lock
@@ -244,6 +248,16 @@ class Run:
         }
         self._attachment = replace(self.attachment, **seen)
 
+    def compared(self) -> None:
+        """Note that the backend is as it should be; it is looked at again while that is unsure."""
+        self._compares = self.unsure_until is not None
+        self.update_volume(compare_at=self.unsure_until, compare_attempts=0)
+
+    def compare_again(self, seconds: float) -> None:
+        """Have the volume compared with its backend again, since a repair of it failed."""
+        self._compares = True
+        self.update_volume(compare_at=FromNow(seconds), compare_attempts=self.compare_attempts + 1)
+
     def rest_attachment(self, attachment: Attachment, status: AttachStatus) -> None:
         """Give another attachment of the volume a status at rest: attached or detached."""
         values: dict[str, Any] = {"attach_status": status.value}
@@ -298,7 +312,10 @@ class Run:
             volume is compared with the backend once more when it has to be.
         """
         if release and self.backend.unsure and self.unsure_seconds is not None:
-            self.update_volume(compare_at=FromNow(self.unsure_seconds))
+            later = {"unsure_until": FromNow(self.unsure_seconds)}
+            if not self._compares:
+                later["compare_at"] = FromNow(self.unsure_seconds)
+            self.update_volume(**later)
         for flow in self._flows:
             collect(self.work, flow, self._kept[flow.id])
         self.work.commit(release)

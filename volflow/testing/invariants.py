@@ -88,7 +88,7 @@ def _backend(
         return [] if export is None else [f"G2: volume {volume.id} is exported for nobody"]
     if export is None:
         return [f"G3: volume {volume.id} is attached and not exported"]
-    if set(export.initiators) != entitled:
+    if export.initiators is not None and set(export.initiators) != entitled:
         has, due = sorted(export.initiators), sorted(entitled)
         return [f"G2: volume {volume.id} lets {has} in; entitled are {due}"]
     return []

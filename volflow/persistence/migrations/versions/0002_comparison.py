@@ -12,6 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("volumes", sa.Column("unsure_until", sa.BigInteger))
     op.add_column("volumes", sa.Column("compare_at", sa.BigInteger))
     op.add_column(
         "volumes", sa.Column("compare_attempts", sa.Integer, nullable=False, server_default="0")
@@ -23,3 +24,4 @@ def downgrade() -> None:
     op.drop_index("ix_volumes_compare", "volumes")
     op.drop_column("volumes", "compare_attempts")
     op.drop_column("volumes", "compare_at")
+    op.drop_column("volumes", "unsure_until")

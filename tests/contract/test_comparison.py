@@ -1,0 +1,195 @@
+"""What a driver call of unknown outcome does later is found: the volume is compared once more."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import fields
+
+import pytest
+
+from tests.contract.conftest import OpenManager
+from tests.contract.lab import HOST_A, HOST_B, KEY_A, KEY_B
+from volflow import RequestContext, VolumeManager, exceptions
+from volflow.clock import Clock
+from volflow.models import DriverVolume, RecoveryReport, Volume
+from volflow.testing import Crash, Fault, FaultyDriver, MemoryDriver
+from volflow.testing.invariants import violations
+
+CALL_SECONDS = 300
+
+
+class Bent(Clock):
+    """A clock that is ahead by as much as a test wants."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def microseconds(self) -> int:
+        return super().microseconds() + int(self.ahead * 1e6)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
+@pytest.fixture
+def clock() -> Bent:
+    return Bent()
+
+
+@pytest.fixture
+def manager(open_manager: OpenManager, clock: Bent) -> VolumeManager:
+    return open_manager(clock=clock, driver_call_seconds=CALL_SECONDS)
+
+
+def export_late(backend: MemoryDriver, volume: Volume, *hosts: dict[str, str]) -> None:
+    """Let a request have its effect that had been given up."""
+    known = DriverVolume(**{f.name: getattr(volume, f.name) for f in fields(Volume)})
+    backend.create_export(None, known, HOST_A)
+    for host in hosts:
+        backend.initialize_connection(known, host)
+
+
+def fail(manager: VolumeManager, context: RequestContext, volume: Volume) -> None:
+    with pytest.raises(exceptions.DriverError, match="timed out"):
+        manager.attach_volume(context, volume.id, HOST_A, host_name="a")
+
+
+def test_an_export_that_comes_after_its_rollback_is_removed(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    faulty: FaultyDriver,
+    clock: Bent,
+    volume: Volume,
+) -> None:
+    """Once no effect can come any more; the first look finds nothing yet."""
+    faulty.faults.append(Fault("create_export", "before", TimeoutError("timed out")))
+    fail(manager, context, volume)
+    assert RecoveryReport() == manager.recover()
+    export_late(backend, volume, HOST_A)
+    clock.ahead = CALL_SECONDS - 5
+    assert RecoveryReport() == manager.recover()
+
+    clock.ahead = CALL_SECONDS + 1
+    report = manager.recover()
+
+    assert 1 == len(report.cleaned)
+    assert {} == backend.exports
+    assert RecoveryReport() == manager.recover()
+    assert [] == violations(manager, backend, "lab")
+
+
+def test_access_that_comes_late_beside_another_attachment_is_taken_away(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    faulty: FaultyDriver,
+    clock: Bent,
+    shared: Volume,
+) -> None:
+    """And that of the other attachment stays."""
+    manager.attach_volume(context, shared.id, HOST_A, host_name="a")
+    faulty.faults.append(Fault("initialize_connection", "before", TimeoutError("timed out")))
+    with pytest.raises(exceptions.DriverError, match="timed out"):
+        manager.attach_volume(context, shared.id, HOST_B, host_name="b")
+    backend.acls[shared.id].add(KEY_B)
+    clock.ahead = CALL_SECONDS + 1
+    manager.recover()
+    assert {KEY_A} == backend.acls[shared.id]
+
+
+def test_a_late_removal_is_made_good(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    faulty: FaultyDriver,
+    clock: Bent,
+    attached: Volume,
+) -> None:
+    """When a detach fails and comes back, and then its request has its effect."""
+    faulty.faults.append(Fault("terminate_connection", "before", TimeoutError("timed out")))
+    with pytest.raises(exceptions.DriverError, match="timed out"):
+        manager.detach_volume(context, attached.id)
+    backend.acls[attached.id].clear()
+    clock.ahead = CALL_SECONDS + 1
+    manager.recover()
+    assert {KEY_A} == backend.acls[attached.id]
+
+
+def test_a_late_export_that_is_in_use_is_left_and_named(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    faulty: FaultyDriver,
+    clock: Bent,
+    volume: Volume,
+) -> None:
+    faulty.faults.append(Fault("create_export", "before", TimeoutError("timed out")))
+    fail(manager, context, volume)
+    export_late(backend, volume, HOST_A)
+    backend.sessions[volume.id] = [KEY_A]
+    clock.ahead = CALL_SECONDS + 1
+
+    (named,) = manager.recover().needs_attention
+
+    error = manager.get_operation(context, named).error
+    assert error is not None
+    assert "ConnectionInUse" == error.class_name
+    assert volume.id in backend.exports
+    assert "available" == manager.get_volume(context, volume.id).status
+    backend.logout(volume.id, KEY_A)
+    clock.ahead += 3600
+    manager.recover()
+    assert {} == backend.exports
+
+
+def test_an_export_by_hand_is_left_where_nothing_is_unsure(
+    manager: VolumeManager, backend: MemoryDriver, clock: Bent, volume: Volume
+) -> None:
+    """It is named by reconcile, and only taken away when that is asked for."""
+    export_late(backend, volume)
+    clock.ahead = 10 * CALL_SECONDS
+    assert RecoveryReport() == manager.recover()
+    assert volume.id in backend.exports
+
+
+def test_a_volume_is_compared_after_a_takeover(
+    open_manager: OpenManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    faulty: FaultyDriver,
+    clock: Bent,
+) -> None:
+    """A dead process's request may have its effect after its successor has cleaned up."""
+    first = open_manager(clock=clock, driver_call_seconds=CALL_SECONDS)
+    volume = first.create_volume(context, size_gib=1, backend="lab")
+    faulty.faults.append(Fault("create_export", "before", Crash))
+    with suppress(Crash):
+        first.attach_volume(context, volume.id, HOST_A, host_name="a")
+    second = open_manager(clock=clock, driver_call_seconds=CALL_SECONDS)
+    assert 1 == len(second.recover().resumed)
+    second.detach_volume(context, volume.id)
+    export_late(backend, volume)
+    clock.ahead = CALL_SECONDS + 1
+    second.recover()
+    assert {} == backend.exports
+
+
+def test_a_failed_repair_does_not_end_the_doubt(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    faulty: FaultyDriver,
+    clock: Bent,
+    attached: Volume,
+) -> None:
+    """Its own request may have its effect after the volume was repaired, and even detached."""
+    backend.restart_target()
+    faulty.faults.append(Fault("ensure_export", "before", TimeoutError("timed out")))
+    assert 1 == len(manager.recover().needs_attention)
+    assert 1 == len(manager.recover().cleaned)
+    manager.detach_volume(context, attached.id)
+    export_late(backend, attached)
+    clock.ahead = CALL_SECONDS + 1
+    manager.recover()
+    assert {} == backend.exports
