@@ -174,11 +174,15 @@ class Stage:
         with self.process(points) as manager:
             manager.recover()
 
-    def settle(self) -> tuple[list[str], str]:
-        """Recover until nothing needs attention; return violations and the volume's status."""
+    def settle(self, at_once: bool = False) -> tuple[list[str], str]:
+        """Recover until nothing is left to do; return violations and the volume's status.
+
+        :param at_once: one recovery has to be enough where it names nothing for attention.
+        """
         with self.process() as manager:
             for _ in range(RECOVERIES):
-                if manager.recover() == RecoveryReport():
+                report = manager.recover()
+                if report == RecoveryReport() or (at_once and not report.needs_attention):
                     break
             if self.scenario.by_hand:
                 manager.reconcile(CONTEXT, repair=True)
@@ -281,7 +285,7 @@ class Matrix:
         return points.struck
 
     def _judge(self, stage: Stage, point: Point) -> None:
-        found, ended = stage.settle()
+        found, ended = stage.settle(at_once=point.second is not None)
         self.tally.ends[ended] = self.tally.ends.get(ended, 0) + 1
         if found:
             self.tally.broken[str(point)] = found
