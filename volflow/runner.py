@@ -34,7 +34,7 @@ from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.secrets import Cipher
-from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, UnitOfWork
+from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, UnitOfWork, new_id
 from volflow.settling import settle
 from volflow.tasks.run import Run
 
@@ -212,18 +212,29 @@ class Runner:
         """
         if not wait_for_lock:
             self._require_free_lock(seen)
-        epoch = seen.record.epoch + 1
+        epoch, run_id = seen.record.epoch + 1, new_id()
         state = OperationState.RUNNING if _goes_forward(seen) else OperationState.REVERTING
+
+        def owns(connection: Any) -> bool:
+            found = operations.run_of(connection, seen.id)
+            return found == (run_id, epoch)
+
+        def owns_now() -> bool:
+            """Whether a takeover landed whose reply was lost, and that was tried again."""
+            with self.database.read() as connection:
+                return owns(connection)
 
         def body() -> Run | None:
             owner = self.leases.owner_of(seen.id)
             taken = self.database.write(
-                lambda c: operations.take_over(c, seen, owner, self.limits.lease, state),
-                landed=lambda c: self._owns(c, seen.id, owner, epoch),
+                lambda c: operations.take_over(c, seen, owner, run_id, self.limits.lease, state),
+                landed=owns,
             )
-            if not taken and not self._owns_now(seen.id, owner, epoch):
+            if not taken and not owns_now():
                 return None
             snapshot = self._records.snapshot(seen.record.volume_id, seen.id)
+            if _operation(snapshot).record.epoch != epoch:
+                return None  # it stood still since it took the operation, and others did not
             return self._continue(snapshot, undo, reason, wait_for_lock, force)
 
         return self._owning(seen.id, epoch, body)
@@ -444,15 +455,6 @@ class Runner:
     def _next_seq(self, operation_id: str) -> int:
         found = self._records.flows(operation_id)
         return found[-1].seq + 1 if found else 0
-
-    def _owns(self, connection: Any, operation_id: str, owner: str, epoch: int) -> bool:
-        found = operations.get(connection, operation_id)
-        return found is not None and (found.record.owner, found.record.epoch) == (owner, epoch)
-
-    def _owns_now(self, operation_id: str, owner: str, epoch: int) -> bool:
-        """True where a takeover landed whose reply was lost, and that was tried again."""
-        with self.database.read() as connection:
-            return self._owns(connection, operation_id, owner, epoch)
 
     def _has_revision(self, connection: Any, operation_id: str, revision: int) -> bool:
         found = operations.get(connection, operation_id)

@@ -165,6 +165,7 @@ def take_over(
     connection: Connection,
     seen: StoredOperation,
     owner: str,
+    run_id: str,
     lease_seconds: float,
     state: OperationState,
 ) -> bool:
@@ -173,6 +174,7 @@ def take_over(
     A renewal of the lease changes its end, so that an owner that showed life keeps it. What is
     settled stays so.
 
+    :param run_id: tells this takeover from those of other threads under the same name.
     :param state: running or reverting, as the run that follows goes.
     """
     if seen.record.settled:
@@ -191,12 +193,19 @@ def take_over(
             state=state.value,
             epoch=_T.epoch + 1,
             revision=_T.revision + 1,
+            run_id=run_id,
             owner=owner,
             lease_expires_at=schema.now() + cast(int(lease_seconds * 1e6), BigInteger),
             lease_length=int(lease_seconds * 1e6),
         )
     )
     return connection.execute(statement).rowcount == 1
+
+
+def run_of(connection: Connection, operation_id: str) -> tuple[str | None, int] | None:
+    """The run that committed last, or took the operation over, and its epoch."""
+    row = connection.execute(select(_T.run_id, _T.epoch).where(_T.id == operation_id)).one_or_none()
+    return None if row is None else (row.run_id, row.epoch)
 
 
 def request_cancel(connection: Connection, operation_id: str, epoch: int) -> bool:
