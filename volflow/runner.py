@@ -205,13 +205,15 @@ class Runner:
     ) -> Run | None:
         """Take an operation over and bring it on: forward, or back where it was going back.
 
-        :param undo: go back instead, whatever it was doing.
+        :param undo: go back instead, whatever it was doing; so it does where it was cancelled.
         :param force: cut a session that is live.
         :returns: None where somebody else took it first.
         :raises DriverError: somebody holds the volume's lock, and it is not to be waited for.
         """
         if not wait_for_lock:
             self._require_free_lock(seen)
+        if seen.cancel_requested and seen.record.state is OperationState.RUNNING:
+            undo, reason = UNDOS["cancel_operation"], reason or cancelled(seen)
         epoch, run_id = seen.record.epoch + 1, new_id()
         state = OperationState.RUNNING if _goes_forward(seen) else OperationState.REVERTING
 
