@@ -127,7 +127,8 @@ class Recovery:
     def _one(self, stored: StoredOperation, all_due: bool) -> str | None:
         state = stored.record.state
         if stored.running:
-            return self._running(stored) if self._joiner.is_dead(stored) else None
+            run = self._runner.resume(stored) if self._joiner.is_dead(stored) else None
+            return None if run is None else _outcome(run, "resumed")
         if state is OperationState.WAITING:
             due = stored.cancel_requested or _past(stored.record.deadline, stored.now)
             return self._waiting(stored) if due else None
@@ -137,13 +138,6 @@ class Recovery:
             run = self._runner.resume(stored)
             return None if run is None else _outcome(run, "cleaned")
         return None
-
-    def _running(self, stored: StoredOperation) -> str | None:
-        undo = reason = None
-        if stored.cancel_requested and stored.record.state is OperationState.RUNNING:
-            undo, reason = UNDOS["cancel_operation"], cancelled(stored)
-        run = self._runner.resume(stored, undo, reason)
-        return None if run is None else _outcome(run, "resumed")
 
     def _waiting(self, stored: StoredOperation) -> str | None:
         """Undo an operation whose caller did not come back, unless it is in use (G4)."""

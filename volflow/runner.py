@@ -27,7 +27,7 @@ from volflow.persistence import operations
 from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
-from volflow.persistence.work import Cancelled, Claim, FromNow, Stale
+from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, new_id
 from volflow.runs import Runs
 from volflow.settling import settle
 from volflow.tasks.run import Run
@@ -204,7 +204,7 @@ class Runner:
     ) -> Run | None:
         """Take an operation over and bring it on: forward, or back where it was going back.
 
-        :param undo: go back instead, whatever it was doing.
+        :param undo: go back instead, whatever it was doing; so it does where it was cancelled.
         :param force: cut a session that is live.
         :returns: None where somebody else took it first.
         :raises DriverError: somebody holds the volume's lock, and it is not to be waited for.
@@ -212,19 +212,34 @@ class Runner:
         if not wait_for_lock:
             self.runs.require_free_lock(seen.record.volume_id)
         self._require_known(seen)
+        if seen.cancel_requested and seen.record.state is OperationState.RUNNING:
+            undo, reason = UNDOS["cancel_operation"], reason or cancelled(seen)
         unsure = self.limits.driver_call if seen.running and seen.record.owner else None
-        epoch = seen.record.epoch + 1
+        epoch, run_id = seen.record.epoch + 1, new_id()
         state = OperationState.RUNNING if _goes_forward(seen) else OperationState.REVERTING
+
+        def owns(connection: Any) -> bool:
+            found = operations.run_of(connection, seen.id)
+            return found == (run_id, epoch)
+
+        def owns_now() -> bool:
+            """Whether a takeover landed whose reply was lost, and that was tried again."""
+            with self.database.read() as connection:
+                return owns(connection)
 
         def body() -> Run | None:
             owner = self.leases.owner_of(seen.id)
             taken = self.database.write(
-                lambda c: operations.take_over(c, seen, owner, self.limits.lease, state, unsure),
-                landed=lambda c: self._owns(c, seen.id, owner, epoch),
+                lambda c: operations.take_over(
+                    c, seen, owner, run_id, self.limits.lease, state, unsure
+                ),
+                landed=owns,
             )
-            if not taken and not self._owns_now(seen.id, owner, epoch):
+            if not taken and not owns_now():
                 return None
             snapshot = self._records.snapshot(seen.record.volume_id, seen.id)
+            if _operation(snapshot).record.epoch != epoch:
+                return None  # it stood still since it took the operation, and others did not
             return self._continue(snapshot, undo, reason, wait_for_lock, force)
 
         return self._owning(seen.id, epoch, body)
@@ -399,15 +414,6 @@ class Runner:
                 steps(OperationKind(flow.name), tuple(flow.atoms))
             except (LookupError, ValueError) as e:
                 raise DatabaseError(f"operation {seen.id}: {e}") from None
-
-    def _owns(self, connection: Any, operation_id: str, owner: str, epoch: int) -> bool:
-        found = operations.get(connection, operation_id)
-        return found is not None and (found.record.owner, found.record.epoch) == (owner, epoch)
-
-    def _owns_now(self, operation_id: str, owner: str, epoch: int) -> bool:
-        """True where a takeover landed whose reply was lost, and that was tried again."""
-        with self.database.read() as connection:
-            return self._owns(connection, operation_id, owner, epoch)
 
     def _has_revision(self, connection: Any, operation_id: str, revision: int) -> bool:
         found = operations.get(connection, operation_id)

@@ -171,6 +171,7 @@ def take_over(
     connection: Connection,
     seen: StoredOperation,
     owner: str,
+    run_id: str,
     lease_seconds: float,
     state: OperationState,
     unsure_seconds: float | None = None,
@@ -180,6 +181,7 @@ def take_over(
     A renewal of the lease changes its end, so that an owner that showed life keeps it. What is
     settled stays so.
 
+    :param run_id: tells this takeover from those of other threads under the same name.
     :param state: running or reverting, as the run that follows goes.
     :param unsure_seconds: how long an effect of its former owner's may still come, after which
         the volume is compared with its backend; None: there is none.
@@ -200,6 +202,7 @@ def take_over(
             state=state.value,
             epoch=_T.epoch + 1,
             revision=_T.revision + 1,
+            run_id=run_id,
             owner=owner,
             lease_expires_at=schema.now() + cast(int(lease_seconds * 1e6), BigInteger),
             lease_length=int(lease_seconds * 1e6),
@@ -210,6 +213,12 @@ def take_over(
     if unsure_seconds is not None:
         volumes.compare_later(connection, seen.record.volume_id, unsure_seconds)
     return True
+
+
+def run_of(connection: Connection, operation_id: str) -> tuple[str | None, int] | None:
+    """The run that committed last, or took the operation over, and its epoch."""
+    row = connection.execute(select(_T.run_id, _T.epoch).where(_T.id == operation_id)).one_or_none()
+    return None if row is None else (row.run_id, row.epoch)
 
 
 def request_cancel(connection: Connection, operation_id: str, epoch: int) -> bool:

@@ -13,7 +13,7 @@ from volflow.exceptions import Fenced
 from volflow.models import OperationState
 from volflow.persistence import migrate, operations, schema
 from volflow.persistence.engine import Database
-from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, UnitOfWork
+from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, UnitOfWork, new_id
 from volflow.testing.points import Points, lost_reply
 
 OPERATION = "11111111-1111-1111-1111-111111111111"
@@ -78,7 +78,7 @@ def stored(database: Database) -> operations.StoredOperation:
 
 def take_over(database: Database, seen: operations.StoredOperation, owner: str) -> bool:
     running = OperationState.RUNNING
-    return database.write(lambda c: operations.take_over(c, seen, owner, 60, running))
+    return database.write(lambda c: operations.take_over(c, seen, owner, new_id(), 60, running))
 
 
 def test_nothing_is_written_before_the_commit(database: Database) -> None:
@@ -117,7 +117,7 @@ def test_a_run_that_was_taken_over_commits_nothing(database: Database) -> None:
     run = first(database)
     seen = stored(database)
     assert database.write(
-        lambda c: operations.take_over(c, seen, "another", 60, OperationState.RUNNING)
+        lambda c: operations.take_over(c, seen, "another", new_id(), 60, OperationState.RUNNING)
     )
     run.update("volumes", VOLUME, {"revision": 0}, revision=1, status="available")
     with pytest.raises(Fenced, match="another"):
@@ -131,7 +131,7 @@ def test_of_two_takeovers_one_succeeds(database: Database) -> None:
     seen = stored(database)
     assert take_over(database, seen, "a")
     assert not database.write(
-        lambda c: operations.take_over(c, seen, "b", 60, OperationState.RUNNING)
+        lambda c: operations.take_over(c, seen, "b", new_id(), 60, OperationState.RUNNING)
     )
     assert ("a", 2) == (stored(database).record.owner, stored(database).record.epoch)
 
@@ -142,7 +142,7 @@ def test_an_owner_that_showed_life_keeps_its_operation(database: Database) -> No
     seen = stored(database)
     assert database.write(lambda c: operations.renew(c, OPERATION, 1, 120))
     assert not database.write(
-        lambda c: operations.take_over(c, seen, "another", 60, OperationState.RUNNING)
+        lambda c: operations.take_over(c, seen, "another", new_id(), 60, OperationState.RUNNING)
     )
 
 

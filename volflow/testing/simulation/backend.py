@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from volflow.drivers.base import Export
 from volflow.exceptions import (
@@ -41,6 +41,17 @@ _EXPORTING = frozenset(_ERRORS) - {"validate_connector"}
 _CHANGING = _EXPORTING | {"create_volume", "delete_volume"}
 _NOTIFYING = frozenset({"attach_volume", "detach_volume"})
 _BEFORE = frozenset({"refusal", "transient", "outage", "late", "orphan"})
+
+
+class Refusal(NamedTuple):
+    """What the backend refused an actor.
+
+    :ivar tag: is in the error's sentence, and in no other one's.
+    """
+
+    method: str
+    tag: str
+    error: type[Exception]
 
 
 class Judge(Protocol):
@@ -209,7 +220,7 @@ class Way:
         assert actor is not None
         tag = f"refusal {actor.name}:{actor.steps}"
         chosen = error or _ERRORS.get(name, DriverError)
-        actor.notes.setdefault("refusals", []).append((name, tag, chosen))
+        actor.notes.setdefault("refusals", [[]])[-1].append(Refusal(name, tag, chosen))
         self._world.tell(f"{name} raises {chosen.__name__}")
         raise chosen(f"{name} was refused ({tag})")
 
@@ -223,11 +234,3 @@ def _permits(kind: str, method: str) -> bool:
 
 def _volume_id(given: tuple[Any, ...]) -> str:
     return next((g.id for g in given if isinstance(g, DriverVolume)), "")
-
-
-Refusal = tuple[str, str, type[Exception]]
-
-
-def refusals_of(actor: Actor) -> list[Refusal]:
-    """What the backend refused an actor: method, sentence, error."""
-    return list(actor.notes.get("refusals", ()))

@@ -211,7 +211,6 @@ class Caller:
             operation_id=operation_id,
         )
         if made.error is not None:
-            self.place.ledger.failed(operation_id, made.error)
             return None
         self.place.ledger.attached(made.value, self.host)
         if self.chance(0.7):
@@ -328,7 +327,6 @@ def play_maker(caller: Caller) -> Play:
     made = caller.new_id()
     reply = yield from caller.ask("create_volume", volume_id=made, **wanted)
     if reply.error is not None:
-        caller.place.ledger.failed(made, reply.error)
         return
     caller.volume_id = made
     if caller.chance(0.6):

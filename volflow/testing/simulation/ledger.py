@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-from volflow.exceptions import VolflowError
 from volflow.models import Attachment
 
 
@@ -14,14 +13,12 @@ class Ledger:
     :ivar operations: the ids that callers chose, oldest first.
     :ivar kept: attachments that nobody asked to detach: id -> the attachment as it was told.
     :ivar gone: ids of attachments of which somebody heard that they are detached.
-    :ivar refused: operation id -> the error that its caller heard, and that is final.
     """
 
     def __init__(self) -> None:
         self.operations: list[str] = []
         self.kept: dict[str, Attachment] = {}
         self.gone: set[str] = set()
-        self.refused: dict[str, VolflowError] = {}
 
     def began(self, operation_id: str) -> None:
         """A caller is about to begin an operation."""
@@ -38,10 +35,6 @@ class Ledger:
     def detached(self, attachment_id: str) -> None:
         """A caller heard that it is gone."""
         self.gone.add(attachment_id)
-
-    def failed(self, operation_id: str, error: VolflowError) -> None:
-        """A caller heard that an operation ended with an error."""
-        self.refused[operation_id] = error
 
     def some_attachment(self, dice: random.Random) -> Attachment | None:
         """One that nobody detaches yet."""

@@ -129,7 +129,7 @@ class Safety:
         if old is None or new.epoch > old.epoch:
             if old is not None and old.state in _OWNED:
                 self._world.tally["takeovers"] += 1
-            self.claims[new.id] = actor
+            self._claim(new.id, actor)
         elif new.epoch < old.epoch:
             self._world.violate("G6 epoch", f"operation {short} went back to {new.epoch}")
         elif old.settled:
@@ -138,6 +138,14 @@ class Safety:
             self._world.violate(
                 "G6 fence", f"{_name(actor)} changed operation {short}, which another one runs"
             )
+
+    def _claim(self, operation_id: str, actor: Actor | None) -> None:
+        before = self.claims.get(operation_id)
+        if before is not None and before is not actor:
+            before.notes["fenced"] = True
+        if actor is not None:
+            actor.notes.setdefault("refusals", [[]]).append([])
+        self.claims[operation_id] = actor
 
     def _volume(self, actor: Actor | None, old: VolumeRow | None, new: VolumeRow) -> None:
         short, world = self._world.short(new.id), self._world

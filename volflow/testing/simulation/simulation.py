@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from volflow.testing.simulation.answers import Answers
 from volflow.testing.simulation.backend import Backend, Way
 from volflow.testing.simulation.callers import WEIGHTS, Caller, Place
 from volflow.testing.simulation.decisions import Dice, Replay
@@ -91,7 +92,8 @@ class Simulation:
         way = Way(world, backend, safety, cautious=self._dice.random() < 0.5)
         processes = Processes(world, store, way, PROCESSES)
         ledger = Ledger()
-        network = Network(world, processes, lambda call: None)
+        answers = Answers(world, safety)
+        network = Network(world, processes, answers.judge)
         volumes = {volume_id(number): VOLUMES[number].readonly for number in chosen}
         for number in chosen:
             world.names[volume_id(number)] = VOLUMES[number].name
@@ -129,8 +131,9 @@ class Simulation:
         self._weather(0)
         try:
             world.scheduler.run(self._is_over)
-            ending.heal()
-            ending.settle()
+            if not world.violations:
+                ending.heal()
+                ending.settle()
         except Deadlock as e:
             world.violate("deadlock", str(e))
         if world.scheduler.steps > STEPS:

@@ -6,7 +6,6 @@ others wait inside it, where nobody could hand on the baton: so they wait here, 
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from oslo_db.exception import DBConnectionError, DBError
 from sqlalchemy import event
 
+from volflow.testing.simulation.plan import Strike
 from volflow.testing.simulation.world import World
 
 if TYPE_CHECKING:
@@ -77,11 +77,17 @@ class Store:
         if self._world.actor is None:
             return
         self._world.point(_label(statement))
-        found = self._world.strike("statement")
+        found = self._strike("statement")
         if found is not None:
             raise broken() if found.kind == "lost statement" else _failed()
         if statement == "BEGIN IMMEDIATE":
             self._begin(_raw(connection.connection))
+
+    def _strike(self, place: str) -> Strike | None:
+        found, actor = self._world.strike(place), self._world.actor
+        if found is not None and actor is not None:
+            actor.notes["database"] = True
+        return found
 
     def _begin(self, connection: Any) -> None:
         while self._writer is not None:
@@ -93,7 +99,7 @@ class Store:
     def _commit(self, connection: Any, commit: Callable[[Any], None]) -> None:
         world = self._world
         world.point("COMMIT")
-        found = world.strike("commit")
+        found = self._strike("commit")
         kind = None if found is None else found.kind
         if kind == "broken commit":
             raise broken()
@@ -137,8 +143,3 @@ def _label(statement: str) -> str:
             return f"{words[0]} {after}"
     return statement
 
-
-def copy(template: Path, directory: Path) -> Path:
-    """Begin with what the template holds; return the database's file."""
-    shutil.copytree(template, directory, dirs_exist_ok=True)
-    return directory / "volflow.db"

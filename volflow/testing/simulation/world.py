@@ -10,7 +10,7 @@ from typing import NamedTuple
 from volflow.testing.simulation.clock import SimulatedClock
 from volflow.testing.simulation.decisions import Decisions
 from volflow.testing.simulation.plan import Moment, Strike
-from volflow.testing.simulation.scheduler import Actor, Scheduler
+from volflow.testing.simulation.scheduler import SECOND, Actor, Scheduler
 
 
 class Line(NamedTuple):
@@ -44,7 +44,8 @@ class World:
     """The ground that a simulation stands on.
 
     :ivar calm: nothing goes wrong any more.
-    :ivar jumped: how far the wall clock was set, in microseconds.
+    :ivar jumped: how far the wall clock was set, in microseconds; ``set_back`` counts only the
+        jumps to the past, past each other.
     :ivar tally: what was counted, by name; ``struck`` is how often each fault did.
     :ivar names: short names of ids, for people.
     """
@@ -54,7 +55,7 @@ class World:
         self.scheduler = Scheduler(decisions)
         self.clock = SimulatedClock(self)
         self.calm = False
-        self.jumped = 0
+        self.jumped = self.set_back = 0
         self.tally: Counter[str] = Counter()
         self.struck: Counter[str] = Counter()
         self.violations: list[Violation] = []
@@ -103,6 +104,11 @@ class World:
         actor = self.scheduler.current
         who = "" if actor is None else actor.name
         self.trace.append(Line(self.scheduler.now, who, what, loud))
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock."""
+        self.jumped += int(seconds * SECOND)
+        self.set_back += max(0, -int(seconds * SECOND))
 
     def short(self, key: str) -> str:
         """A name for an id that people can tell from others."""
