@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 from volflow.drivers.base import Export, ModelUpdate, VolumeDriver
@@ -31,7 +32,8 @@ class MemoryDriver(VolumeDriver):
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MemoryDriver:
-        copied = MemoryDriver()
+        copied = copy(self)
+        vars(copied)["_lock"] = threading.Lock()
         with self._lock:
             copied.volumes = dict(self.volumes)
             copied.exports = dict(self.exports)
