@@ -40,13 +40,19 @@ def require_free(volume: Volume, wanted: Sequence[VolumeStatus]) -> None:
 def require_reservable(snapshot: Snapshot) -> None:
     """Check that a reservation may begin.
 
-    :raises InvalidVolume: the volume's status, or its owner, forbids it.
+    :raises InvalidVolume: the volume's status, its owner, or an attachment forbids it.
     """
     volume = snapshot.volume.volume
     wanted = [VolumeStatus.AVAILABLE]
     if volume.multiattach:
         wanted.append(VolumeStatus.IN_USE)
     require_free(volume, wanted)
+    if snapshot.attachments and not volume.multiattach:
+        # Somebody wrote the status by hand: the host still has the volume.
+        raise InvalidVolume(
+            f"volume {volume.id} is {volume.status}, and attachment "
+            f"{snapshot.attachments[0].attachment.id} has it; reconcile it first"
+        )
 
 
 def require_mode(volume: Volume, mode: str) -> None:
