@@ -1,7 +1,7 @@
 # Every target sets up what it needs: see tools/bootstrap.sh.
 
 .POSIX:
-.PHONY: help demo test lint types bench docs clean distclean
+.PHONY: help demo test lint types bench docs matrix mutants clean distclean
 .SILENT:
 
 PY = .venv/bin/python
@@ -16,6 +16,8 @@ help:
 	echo 'make types      mypy --strict, and the stubs against what is installed'
 	echo 'make docs       run the examples in the docs and the docstrings'
 	echo 'make bench      measure'
+	echo 'make matrix     die at every point of every scenario, and again in its recovery'
+	echo 'make mutants    take one safeguard out at a time, and see the tests fail'
 	echo 'make clean      remove what the tools cached and built; distclean: .venv too'
 	echo 'ARGS= is passed on; PYTHON= names the interpreter that .venv is made of.'
 
@@ -46,6 +48,16 @@ types:
 bench:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh
 	$(PY) -m benchmarks $(ARGS)
+
+# Every point of the calls, and each STEP-th point of the recoveries that follow.
+STEP = 1
+matrix:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	$(PY) -m volflow.testing.matrix --double --step $(STEP) --report build/crash-matrix.json $(ARGS)
+
+mutants:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	$(PY) -m tests.mutants $(ARGS)
 
 docs:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh
