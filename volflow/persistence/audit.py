@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, and_, cast, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    and_,
+    cast,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from volflow.models import SETTLED, TRANSITIONAL, AttachStatus, OperationState, VolumeStatus
@@ -23,16 +33,19 @@ _BATCH = 1000
 
 
 class Due(NamedTuple):
-    """A volume that is to be compared with its backend."""
+    """A volume that is to be compared with its backend.
+
+    :ivar at: since when, as it is stored.
+    """
 
     volume_id: str
-    at: datetime
+    at: int
 
 
 def due_comparisons(connection: Connection, backend: str) -> list[Due]:
     """The volumes of a backend whose comparison is due, also of deleted ones, longest first."""
     query = (
-        select(_V.id, _V.compare_at)
+        select(_V.id, type_coerce(_V.compare_at, BigInteger))
         .where(_V.backend == backend, _V.compare_at <= cast(schema.now(), BigInteger))
         .order_by(_V.compare_at)
         .limit(_BATCH)
@@ -42,14 +55,15 @@ def due_comparisons(connection: Connection, backend: str) -> list[Due]:
 
 def seconds_to_comparison(connection: Connection, backends: Iterable[str]) -> float | None:
     """How long until the next comparison is due; None where none is; 0 where one is."""
-    query = select(func.min(_V.compare_at), schema.now()).where(
+    earliest = type_coerce(func.min(_V.compare_at), BigInteger)
+    query = select(earliest, schema.now()).where(
         _V.compare_at.is_not(None), _V.backend.in_(list(backends))
     )
+    at: Any
     at, now = connection.execute(query).one()
-    if at is None:
+    if not isinstance(at, int):  # none, or what a hand wrote that is no time
         return None
-    left: float = (at - schema.EPOCH) / schema.MICROSECOND - now
-    return max(0.0, left / 1e6)
+    return max(0.0, (at - now) / 1e6)
 
 
 def accesses(connection: Connection, backend: str) -> dict[str, set[str]]:
