@@ -24,7 +24,9 @@ from volflow.persistence.audit import Due
 from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.work import Cancelled, Stale
 from volflow.runner import AlreadyRunning, Runner
+from volflow.tasks.redaction import Redactor
 from volflow.tasks.run import Run
+from volflow.texts import sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -46,13 +48,14 @@ class Comparison:
 
         :raises DriverError: it cannot tell.
         """
+        driver = self._runner.driver(backend)
         try:
-            found = list(self._runner.driver(backend).list_exports())
-        except VolflowError:
+            return {export.volume_id: _copy(export) for export in driver.list_exports()}
+        except DriverError:
             raise
         except Exception as e:
-            raise DriverError(f"backend {backend} cannot list its exports: {e}") from e
-        return {export.volume_id: export for export in found}
+            said = Redactor(None).text(f"{type(e).__name__}: {sentence(e)}".rstrip(": "))
+            raise DriverError(f"backend {backend} cannot list its exports: {said}") from e
 
     def suspects(self, backend: str) -> set[str]:
         """Volumes whose export or ACL may not be as it should be.
@@ -165,6 +168,13 @@ class Comparison:
 def is_repaired(run: Run) -> bool:
     """True where a repair did all it had to."""
     return run.first_error is None and run.state is not OperationState.ROLLED_BACK
+
+
+def _copy(export: Export) -> Export:
+    """What a driver listed, as far as it is an export at all."""
+    sessions = None if export.sessions is None else tuple(export.sessions)
+    initiators = None if export.initiators is None else tuple(export.initiators)
+    return Export(export.volume_id, initiators, sessions)
 
 
 def _rests(snapshot: Snapshot) -> bool:

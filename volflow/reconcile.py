@@ -38,7 +38,7 @@ class Reconciler:
             self._runner.driver(backend)
         names = self._runner.runs.backends if backend is None else (backend,)
         found = [difference for name in names for difference in self._differences(name)]
-        found += self._flows()
+        found += self._without_owner()
         return [self._repaired(d, force) for d in _ordered(found)] if repair else found
 
     # Find
@@ -57,14 +57,15 @@ class Reconciler:
             yield from (d for d in found if d.kind is not DifferenceKind.ROW_UNREADABLE)
         with database.read() as connection:
             astray = audit.astray(connection, backend)
+            crippled = dict(audit.crippled(connection, backend))
+        kind = DifferenceKind.OPERATION_ASTRAY
         for key in astray:
-            yield _difference(
-                DifferenceKind.OPERATION_ASTRAY,
-                backend,
-                None,
-                key,
-                f"operation {key} is not settled, and owns no volume",
-            )
+            detail = f"operation {key} is not settled, and owns no volume"
+            yield _difference(kind, backend, None, key, detail)
+        for key, volume_id in crippled.items():
+            if key not in astray:
+                detail = f"operation {key} has lost its attachment or its flows: it cannot go on"
+                yield _difference(kind, backend, volume_id, key, detail)
 
     def _unreadable(self, backend: str, ids: set[str]) -> Iterator[Difference]:
         for key in sorted(ids):
@@ -96,14 +97,17 @@ class Reconciler:
             kind = DifferenceKind.STATUS_WRONG
             yield _difference(kind, volume.backend, volume_id, None, detail)
 
-    def _flows(self) -> list[Difference]:
+    def _without_owner(self) -> Iterator[Difference]:
+        """Rows of no backend: what they belong to is not there."""
         with self._runner.database.read() as connection:
             astray = audit.flows_astray(connection)
-        kind = DifferenceKind.FLOW_ASTRAY
-        return [
-            _difference(kind, "", None, key, f"operation {key} is not there, but flows of it are")
-            for key in astray
-        ]
+            orphans = audit.orphans(connection)
+        for key in astray:
+            detail = f"operation {key} is not there, but flows of it are"
+            yield _difference(DifferenceKind.FLOW_ASTRAY, "", None, key, detail)
+        for key, volume_id in orphans:
+            detail = f"volume {volume_id} is not there, but attachment {key} of it is"
+            yield _difference(DifferenceKind.ROW_UNREADABLE, "", volume_id, None, detail)
 
     # Repair
 
@@ -123,13 +127,19 @@ class Reconciler:
     def _repair(self, difference: Difference, force: bool) -> Exception | None:
         owner = difference.operation_id or ""
         if difference.kind is DifferenceKind.OPERATION_ASTRAY:
-            reason = to_record(InvalidVolume(f"operation {owner} owned no volume"))
-            return self._write(lambda c: audit.end_astray(c, owner, reason))
+            reason = to_record(InvalidVolume(difference.detail))
+            error = self._write(lambda c: audit.end_astray(c, owner, reason))
+            if error is not None or difference.volume_id is None:
+                return error
+            return self._restored(difference.volume_id, force)
         if difference.kind is DifferenceKind.FLOW_ASTRAY:
             return self._write(lambda c: audit.delete_flows(c, owner))
         volume_id = difference.volume_id or ""
         if difference.volume_id and not self._is_still_wrong(difference):
             return None  # mended with another difference of the same volume
+        return self._restored(volume_id, force)
+
+    def _restored(self, volume_id: str, force: bool) -> Exception | None:
         run = self._comparison.repair(volume_id, cut=force)
         return None if is_repaired(run) else run.first_error
 

@@ -116,13 +116,14 @@ class Recovery:
 
     def _compare(self, backend: str, whole: bool) -> list[tuple[str, str]]:
         """Repair what a restarted target has lost, and what is due to be compared."""
+        done: list[tuple[str, str]] = []
         try:
-            return list(self._comparison.recover(backend, whole))
+            done.extend(self._comparison.recover(backend, whole))
         except VolflowError as e:
             LOG.warning("backend %s cannot be compared now: %s", backend, e)
         except Exception:
             LOG.exception("backend %s cannot be compared", backend)
-        return []
+        return done
 
     def _one(self, stored: StoredOperation, all_due: bool) -> str | None:
         state = stored.record.state

@@ -161,7 +161,7 @@ class Runner:
             run = self.runs.claiming(context, snapshot, stored.record, arguments, wait_for_lock)
             run.first_error = reason
             run.work.set_operation(arguments=arguments, deadline=None, error=None)
-            return self._back(run, undo, self._records.flows(stored.id))
+            return self._back(run, undo, self._known_flows(stored))
 
         return self._owning(stored.id, stored.record.epoch + 1, body)
 
@@ -409,11 +409,25 @@ class Runner:
         phase = seen.record.phase
         if phase not in PHASES and phase not in UNDOS:
             raise DatabaseError(f"operation {seen.id}: this release knows no phase {phase!r}")
-        for flow in self._records.flows(seen.id):
+        self._known_flows(seen)
+
+    def _known_flows(self, stored: StoredOperation) -> list[StoredFlow]:
+        """The flows of an operation, where this release has all their tasks.
+
+        :raises DatabaseError: it has not, they are another kind's, or they are lost.
+        """
+        found = self._records.flows(stored.id)
+        if not found and stored.record.state is not OperationState.QUEUED:
+            raise DatabaseError(f"operation {stored.id} has lost its flows")
+        for flow in found:
+            kind = OperationKind.REPAIR if flow.phase == RESTORE else stored.record.kind
             try:
-                steps(OperationKind(flow.name), tuple(flow.atoms))
+                if OperationKind(flow.name) is not kind:
+                    raise ValueError(f"a flow of it is a {flow.name}")
+                steps(kind, tuple(flow.atoms))
             except (LookupError, ValueError) as e:
-                raise DatabaseError(f"operation {seen.id}: {e}") from None
+                raise DatabaseError(f"operation {stored.id}: {e}") from None
+        return found
 
     def _has_revision(self, connection: Any, operation_id: str, revision: int) -> bool:
         found = operations.get(connection, operation_id)

@@ -15,6 +15,14 @@ def storable(text: str) -> str:
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
+def sentence(error: BaseException) -> str:
+    """What an error says; one that cannot even be printed is still an error."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its text is a program of its own
+        return "(it has no message)"
+
+
 def _encodes(text: str) -> bool:
     try:
         text.encode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from tests.contract.conftest import (
     volume,
 )
 from tests.faults.hand import Hand
+from tests.faults.victims import ALL, Scene, Situation
 
 __all__ = [
     "attached",
@@ -42,3 +45,21 @@ __all__ = [
 def hand(home: Path) -> Hand:
     """An operator's, in this test's database."""
     return Hand(home / "volflow.db")
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> dict[str, Scene]:
+    """One of each situation."""
+
+    def made(situation: Situation) -> Scene:
+        home = tmp_path_factory.mktemp(situation.__name__) / "home"
+        shutil.copytree(empty_database, home)
+        return Scene(home, situation)
+
+    return {situation.__name__: made(situation) for situation in ALL}
+
+
+@pytest.fixture
+def scene(scenes: dict[str, Scene], tmp_path: Path) -> Callable[[Situation], Scene]:
+    """Copy the scene of a situation."""
+    return lambda situation: scenes[situation.__name__].copied(tmp_path / "scene")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from volflow.exceptions import DatabaseError
 from volflow.models import Attachment, AttachStatus
@@ -17,12 +17,9 @@ from volflow.persistence.secrets import Cipher
 LOG = logging.getLogger(__name__)
 
 _T = schema.attachments.c
-_BY_ID = select(schema.attachments).where(_T.id == bindparam("id"))
-_LIVE = (
-    select(schema.attachments)
-    .where(_T.volume_id == bindparam("volume_id"), _T.detached_at.is_(None))
-    .order_by(_T.created_at, _T.id)
-)
+_ALL = select(*schema.as_stored(schema.attachments)).order_by(_T.created_at, _T.id)
+_BY_ID = _ALL.where(_T.id == bindparam("id"))
+_LIVE = _ALL.where(_T.volume_id == bindparam("volume_id"), _T.detached_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +39,18 @@ class Attachments:
     def get(self, connection: Connection, attachment_id: str) -> StoredAttachment | None:
         """The attachment, also a detached one."""
         row = connection.execute(_BY_ID, {"id": attachment_id}).mappings().one_or_none()
-        return None if row is None else self._stored(dict(row))
+        return None if row is None else self._stored(row)
 
     def live(self, connection: Connection, volume_id: str) -> list[StoredAttachment]:
         """The attachments of a volume that are not detached."""
         rows = connection.execute(_LIVE, {"volume_id": volume_id}).mappings().all()
-        return [self._stored(dict(row)) for row in rows]
+        return [self._stored(row) for row in rows]
 
     def list(
         self, connection: Connection, volume_id: str | None = None, live: bool = True
     ) -> list[Attachment]:
         """Attachments, oldest first; with ``live=False`` also the detached ones."""
-        query = select(schema.attachments).order_by(_T.created_at, _T.id)
+        query = _ALL
         if volume_id is not None:
             query = query.where(_T.volume_id == volume_id)
         if live:
@@ -62,15 +59,15 @@ class Attachments:
         found = []
         for row in rows:
             try:
-                found.append(self._stored(dict(row)).attachment)
+                found.append(self._stored(row).attachment)
             except DatabaseError as e:  # one row that a hand wrote hides no other
                 LOG.error("%s", e)  # noqa: TRY400
         return found
 
-    def _stored(self, row: dict[str, Any]) -> StoredAttachment:
+    def _stored(self, row: RowMapping) -> StoredAttachment:
         try:
-            return self._readable(row)
-        except ValueError as e:
+            return self._readable(schema.understood(schema.attachments, row))
+        except (ValueError, DatabaseError) as e:
             raise DatabaseError(f"the row of attachment {row['id']} makes no sense: {e}") from None
 
     def _readable(self, row: dict[str, Any]) -> StoredAttachment:
@@ -78,4 +75,7 @@ class Attachments:
         del row["created_at"]
         row["attach_status"] = AttachStatus(row["attach_status"])
         row["connection_info"] = self._cipher.open(row["connection_info"])
+        for name in ("connector", "connection_info"):
+            if not isinstance(row[name], dict | None):
+                raise ValueError(f"{name} is no JSON object")
         return StoredAttachment(Attachment(**row), initiator)

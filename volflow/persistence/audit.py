@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, and_, cast, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    and_,
+    cast,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from volflow.models import SETTLED, TRANSITIONAL, AttachStatus, OperationState, VolumeStatus
@@ -19,20 +29,35 @@ _O = schema.operations.c
 _F = schema.flows.c
 _SETTLED = [state.value for state in SETTLED]
 _LIVE = and_(_A.volume_id == _V.id, _A.detached_at.is_(None))
+_IS_CRIPPLED = and_(
+    _O.state.not_in([*_SETTLED, OperationState.QUEUED.value]),
+    or_(
+        _O.owner.is_(None),
+        _O.lease_expires_at.is_(None),
+        _O.lease_expires_at <= cast(schema.now(), BigInteger),
+    ),
+    or_(
+        ~exists().where(_F.operation_id == _O.id),
+        and_(_O.attachment_id.is_not(None), ~exists().where(_A.id == _O.attachment_id)),
+    ),
+)
 _BATCH = 1000
 
 
 class Due(NamedTuple):
-    """A volume that is to be compared with its backend."""
+    """A volume that is to be compared with its backend.
+
+    :ivar at: since when, as it is stored.
+    """
 
     volume_id: str
-    at: datetime
+    at: int
 
 
 def due_comparisons(connection: Connection, backend: str) -> list[Due]:
     """The volumes of a backend whose comparison is due, also of deleted ones, longest first."""
     query = (
-        select(_V.id, _V.compare_at)
+        select(_V.id, type_coerce(_V.compare_at, BigInteger))
         .where(_V.backend == backend, _V.compare_at <= cast(schema.now(), BigInteger))
         .order_by(_V.compare_at)
         .limit(_BATCH)
@@ -42,14 +67,15 @@ def due_comparisons(connection: Connection, backend: str) -> list[Due]:
 
 def seconds_to_comparison(connection: Connection, backends: Iterable[str]) -> float | None:
     """How long until the next comparison is due; None where none is; 0 where one is."""
-    query = select(func.min(_V.compare_at), schema.now()).where(
+    earliest = type_coerce(func.min(_V.compare_at), BigInteger)
+    query = select(earliest, schema.now()).where(
         _V.compare_at.is_not(None), _V.backend.in_(list(backends))
     )
+    at: Any
     at, now = connection.execute(query).one()
-    if at is None:
+    if not isinstance(at, int):  # none, or what a hand wrote that is no time
         return None
-    left: float = (at - schema.EPOCH) / schema.MICROSECOND - now
-    return max(0.0, left / 1e6)
+    return max(0.0, (at - now) / 1e6)
 
 
 def accesses(connection: Connection, backend: str) -> dict[str, set[str]]:
@@ -72,7 +98,9 @@ def accesses(connection: Connection, backend: str) -> dict[str, set[str]]:
 
 def unowned(connection: Connection, backend: str) -> list[str]:
     """Volumes on their way, or owned, without an operation that brings them on."""
-    owner = exists().where(_O.id == _V.operation_id, _O.state.not_in(_SETTLED))
+    owner = exists().where(
+        _O.id == _V.operation_id, _O.volume_id == _V.id, _O.state.not_in(_SETTLED)
+    )
     moving = _V.status.in_([status.value for status in TRANSITIONAL])
     query = select(_V.id).where(
         _V.backend == backend,
@@ -112,15 +140,26 @@ def astray(connection: Connection, backend: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
+def crippled(connection: Connection, backend: str) -> list[tuple[str, str]]:
+    """``(operation, volume)`` where the rows are gone by which an operation would be brought on.
+
+    Only what nobody runs now; what is queued has none of them yet.
+    """
+    query = select(_O.id, _O.volume_id).where(_O.backend == backend, _IS_CRIPPLED)
+    return [(key, volume_id) for key, volume_id in connection.execute(query)]
+
+
 def end_astray(connection: Connection, operation_id: str, reason: Sequence[str]) -> bool:
-    """Settle an operation that owns no volume; its epoch rises, so that no run of it goes on.
+    """Settle an operation that owns no volume, or that nothing can bring on.
+
+    Its epoch rises, so that no run of it goes on.
 
     :param reason: class name and message of the error to keep.
     """
     owned = exists().where(_V.operation_id == operation_id)
     statement = (
         update(schema.operations)
-        .where(_O.id == operation_id, _O.state.not_in(_SETTLED), ~owned)
+        .where(_O.id == operation_id, _O.state.not_in(_SETTLED), or_(~owned, _IS_CRIPPLED))
         .values(
             state=OperationState.ROLLED_BACK.value,
             epoch=_O.epoch + 1,
@@ -148,6 +187,13 @@ def delete_flows(connection: Connection, operation_id: str) -> bool:
     missing = ~exists().where(_O.id == operation_id)
     statement = delete(schema.flows).where(_F.operation_id == operation_id, missing)
     return connection.execute(statement).rowcount > 0
+
+
+def orphans(connection: Connection) -> list[tuple[str, str]]:
+    """``(attachment, volume)`` of live attachments whose volume the database never had."""
+    missing = ~exists().where(_V.id == _A.volume_id)
+    query = select(_A.id, _A.volume_id).where(_A.detached_at.is_(None), missing).order_by(_A.id)
+    return [(key, volume_id) for key, volume_id in connection.execute(query)]
 
 
 def volume_ids(connection: Connection, backend: str) -> list[str]:

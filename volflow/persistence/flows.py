@@ -17,11 +17,13 @@ from typing import Any, NoReturn, Protocol
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection as SqlConnection
+from sqlalchemy.engine import RowMapping
 from taskflow import states
 from taskflow.exceptions import NotFound
 from taskflow.persistence import base
 from taskflow.persistence.models import AtomDetail, FlowDetail, TaskDetail
 
+from volflow.exceptions import DatabaseError
 from volflow.persistence import schema
 from volflow.persistence.work import UnitOfWork, new_id
 
@@ -29,7 +31,7 @@ Atoms = dict[str, tuple[str, str]]
 """``{task name: (state, intention)}``, in the order of the flow."""
 
 _BY_OPERATION = (
-    select(schema.flows)
+    select(*schema.as_stored(schema.flows))
     .where(schema.flows.c.operation_id == bindparam("operation_id"))
     .order_by(schema.flows.c.seq)
 )
@@ -62,24 +64,48 @@ class StoredFlow:
         return any(state not in _NO_EFFECT for state, _ in self.atoms.values())
 
 
+_WORDS = frozenset(
+    {
+        states.PENDING,
+        states.RUNNING,
+        states.SUCCESS,
+        states.FAILURE,
+        states.REVERTING,
+        states.REVERTED,
+        states.REVERT_FAILURE,
+        states.EXECUTE,
+        states.IGNORE,
+        states.REVERT,
+    }
+)
+"""The states and intentions of a task."""
+
 _NO_EFFECT = frozenset({states.PENDING, states.REVERTED})
 
 
 def of_operation(connection: SqlConnection, operation_id: str) -> list[StoredFlow]:
-    """The flows of an operation, first attempt first."""
+    """The flows of an operation, first attempt first.
+
+    :raises DatabaseError: one of them makes no sense to this release.
+    """
     rows = connection.execute(_BY_OPERATION, {"operation_id": operation_id}).mappings().all()
-    return [
-        StoredFlow(
-            row["id"],
-            row["operation_id"],
-            row["seq"],
-            row["phase"],
-            row["name"],
-            row["state"],
-            {name: (pair[0], pair[1]) for name, pair in row["atoms"].items()},
+    return [_stored(row) for row in rows]
+
+
+def _stored(row: RowMapping) -> StoredFlow:
+    try:
+        found = schema.understood(schema.flows, row)
+        atoms = {name: (pair[0], pair[1]) for name, pair in found["atoms"].items()}
+        strange = {word for pair in atoms.values() for word in pair} - _WORDS
+    except (ValueError, TypeError, AttributeError, LookupError) as e:
+        raise DatabaseError(
+            f"flow {row['seq']} of operation {row['operation_id']} makes no sense: {e}"
+        ) from None
+    if strange:
+        raise DatabaseError(
+            f"flow {row['seq']} of operation {row['operation_id']} is {', '.join(sorted(strange))}"
         )
-        for row in rows
-    ]
+    return StoredFlow(**{**found, "atoms": atoms})
 
 
 def arrange_forward(flow: StoredFlow) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Text, and_, bindparam, cast, or_, select, type_coerce, update
+from sqlalchemy import BigInteger, and_, bindparam, cast, or_, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from volflow.exceptions import DatabaseError, ErrorRecord
@@ -20,11 +19,7 @@ LOG = logging.getLogger(__name__)
 
 _T = schema.operations.c
 _OWNED = (OperationState.RUNNING, OperationState.REVERTING)
-_JSON = ("arguments", "error", "leftovers")
-_ALL = select(
-    *(type_coerce(c, Text).label(c.name) if c.name in _JSON else c for c in _T),
-    schema.now().label("now"),
-)
+_ALL = select(*schema.as_stored(schema.operations), schema.now().label("now"))
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
 
 
@@ -71,11 +66,18 @@ class StoredOperation:
     def lease_is_off(self) -> bool:
         """True where the clock was set back since the lease was given: it ends too far ahead."""
         end = self.record.lease_expires_at
-        return end is not None and end > self.now + 2 * self.lease_length
+        return end is not None and end - self.now > 2 * self.lease_length
 
 
-def _stored(row: dict[str, Any]) -> StoredOperation:
+def _stored(row: dict[str, Any], now: int) -> StoredOperation:
+    """A row that is understood.
+
+    :raises ValueError, TypeError, LookupError: it makes no sense to this release.
+    """
     error, leftovers = row["error"], row["leftovers"] or []
+    _require_shape(row["arguments"], error, leftovers)
+    at = schema.Instant.read(now)
+    assert at is not None
     record = Operation(
         id=row["id"],
         kind=OperationKind(row["kind"]),
@@ -94,8 +96,6 @@ def _stored(row: dict[str, Any]) -> StoredOperation:
         finished_at=row["finished_at"],
         leftovers=tuple(leftovers),
     )
-    now = schema.Instant().process_result_value(row["now"], None)  # type: ignore[arg-type]
-    assert now is not None
     return StoredOperation(
         record,
         row["arguments"],
@@ -104,8 +104,25 @@ def _stored(row: dict[str, Any]) -> StoredOperation:
         row["retry_at"],
         row["cancel_requested"],
         timedelta(microseconds=row["lease_length"] or 0),
-        now,
+        at,
     )
+
+
+def _require_shape(arguments: Any, error: Any, leftovers: Any) -> None:
+    """Check what is JSON, and so may be anything."""
+    if not isinstance(arguments, dict):
+        raise ValueError("arguments is no JSON object")
+    if rests := arguments.get("rests"):
+        OperationState(rests["state"])
+        str(rests["phase"])
+    if error is not None and not (_are_texts(error) and len(error) == len(ErrorRecord._fields)):
+        raise ValueError("error is no pair of a class's name and a message")
+    if not _are_texts(leftovers):
+        raise ValueError("leftovers is no list of sentences")
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def get(connection: Connection, operation_id: str) -> StoredOperation | None:
@@ -159,9 +176,8 @@ def _readable(rows: Iterable[RowMapping]) -> tuple[list[StoredOperation], list[s
     unreadable: list[str] = []
     for row in rows:
         try:
-            values = {k: json.loads(v) if k in _JSON and v else v for k, v in row.items()}
-            found.append(_stored(values))
-        except (ValueError, TypeError, KeyError, AttributeError) as e:
+            found.append(_stored(schema.understood(schema.operations, row), row["now"]))
+        except (ValueError, TypeError, LookupError) as e:
             LOG.error("operation %s cannot be read: %s", row["id"], e)  # noqa: TRY400
             unreadable.append(row["id"])
     return found, unreadable
@@ -217,7 +233,9 @@ def take_over(
 
 def run_of(connection: Connection, operation_id: str) -> tuple[str | None, int] | None:
     """The run that committed last, or took the operation over, and its epoch."""
-    row = connection.execute(select(_T.run_id, _T.epoch).where(_T.id == operation_id)).one_or_none()
+    row = connection.execute(
+        select(_T.run_id, _T.epoch).where(_T.id == operation_id)
+    ).one_or_none()
     return None if row is None else (row.run_id, row.epoch)
 
 

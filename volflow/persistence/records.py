@@ -58,6 +58,8 @@ class Records:
             attachments = self._attachments.live(connection, volume_id)
             wanted = operation_id or volume.volume.operation_id
             found = operations.get(connection, wanted) if wanted else None
+        if found is not None and found.record.volume_id != volume_id:
+            found = None  # another volume's, which a hand wrote here
         return Snapshot(volume, attachments, found)
 
     def live(self, volume_id: str) -> Snapshot:

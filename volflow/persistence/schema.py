@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Dialect,
     ForeignKey,
     Index,
@@ -22,7 +23,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    type_coerce,
 )
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
@@ -43,6 +46,11 @@ class Instant(TypeDecorator[datetime]):
         return value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return self.read(value)
+
+    @staticmethod
+    def read(value: Any) -> datetime | None:
+        """Read what is stored."""
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
@@ -58,6 +66,11 @@ class JsonText(TypeDecorator[Any]):
         return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return self.read(value)
+
+    @staticmethod
+    def read(value: Any) -> Any:
+        """Read what is stored."""
         return None if value is None else json.loads(value)
 
 
@@ -210,3 +223,48 @@ secret_keys = Table(
     Column("fingerprint", String(64), primary_key=True),
     Column("created_at", Instant, nullable=False),
 )
+
+
+def as_stored(table: Table) -> list[ColumnElement[Any]]:
+    """The columns of a table, to be selected as they are stored.
+
+    A query whose columns are converted on the way ends at the first row that makes no sense, and
+    so hides all others.
+    """
+    return [
+        type_coerce(column, column.type.impl_instance).label(column.name)
+        if isinstance(column.type, TypeDecorator)
+        else column
+        for column in table.c
+    ]
+
+
+def understood(table: Table, row: RowMapping) -> dict[str, Any]:
+    """Convert a row of :func:`as_stored`.
+
+    :raises ValueError: names the column that makes no sense.
+    """
+    found = {column.name: row[column.name] for column in table.c}
+    for name, read in _READERS[table.name]:
+        try:
+            found[name] = read(found[name])
+        except (ValueError, TypeError, OverflowError, RecursionError) as e:
+            raise ValueError(f"{name}: {e}") from None
+    return found
+
+
+def _whole(value: Any) -> Any:
+    """A whole number; SQLite keeps whatever it is given."""
+    if value is not None and not isinstance(value, int):
+        raise ValueError(f"{type(value).__name__} where a whole number belongs")
+    return value
+
+
+_READERS = {
+    table.name: [
+        (column.name, getattr(column.type, "read", _whole))
+        for column in table.c
+        if not isinstance(column.type, (String, Boolean))
+    ]
+    for table in metadata.sorted_tables
+}

@@ -46,7 +46,7 @@ class Cipher:
             return None
         try:
             return self._fernet.decrypt(token.encode()).decode()
-        except InvalidToken:
+        except (InvalidToken, AttributeError, ValueError):  # or no text at all, or no text in it
             raise DatabaseError(_STRANGE) from None
 
     def rotate(self, token: str) -> str:

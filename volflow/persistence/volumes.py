@@ -7,8 +7,19 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, and_, bindparam, case, cast, func, or_, select, update
-from sqlalchemy.engine import Connection
+from sqlalchemy import (
+    BigInteger,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.engine import Connection, RowMapping
 
 from volflow.exceptions import DatabaseError
 from volflow.models import AttachStatus, DriverVolume, Volume, VolumeStatus
@@ -18,7 +29,8 @@ from volflow.persistence.secrets import Cipher
 LOG = logging.getLogger(__name__)
 
 _T = schema.volumes.c
-_BY_ID = select(schema.volumes).where(_T.id == bindparam("id"))
+_ALL = select(*schema.as_stored(schema.volumes))
+_BY_ID = _ALL.where(_T.id == bindparam("id"))
 _PUBLIC = tuple(f.name for f in fields(Volume))
 
 
@@ -60,11 +72,14 @@ def compare_later(connection: Connection, volume_id: str, seconds: float) -> Non
     )
 
 
-def end_comparison(connection: Connection, volume_id: str, seen: datetime) -> bool:
-    """Note that a volume is as it should be, unless another comparison was asked for since."""
+def end_comparison(connection: Connection, volume_id: str, seen: int) -> bool:
+    """Note that a volume is as it should be, unless another comparison was asked for since.
+
+    :param seen: the ``compare_at`` that was due, as it is stored.
+    """
     statement = (
         update(schema.volumes)
-        .where(_T.id == volume_id, _T.compare_at == seen)
+        .where(_T.id == volume_id, type_coerce(_T.compare_at, BigInteger) == seen)
         .values(
             compare_at=case((_T.unsure_until > schema.now(), _T.unsure_until), else_=None),
             compare_attempts=0,
@@ -82,7 +97,7 @@ class Volumes:
     def get(self, connection: Connection, volume_id: str) -> StoredVolume | None:
         """The volume, also a deleted one; None where the database never had it."""
         row = connection.execute(_BY_ID, {"id": volume_id}).mappings().one_or_none()
-        return None if row is None else self._stored(dict(row))
+        return None if row is None else self._stored(row)
 
     def list(
         self,
@@ -93,7 +108,7 @@ class Volumes:
         marker: str | None = None,
     ) -> list[Volume]:
         """Volumes that are not deleted, oldest first; ``marker`` is the last id seen."""
-        query = select(schema.volumes).where(_T.deleted_at.is_(None))
+        query = _ALL.where(_T.deleted_at.is_(None))
         if status is not None:
             query = query.where(_T.status == status)
         if backend is not None:
@@ -110,15 +125,15 @@ class Volumes:
         found = []
         for row in rows:
             try:
-                found.append(public(self._stored(dict(row)).volume))
+                found.append(public(self._stored(row).volume))
             except DatabaseError as e:  # one row that a hand wrote hides no other
                 LOG.error("%s", e)  # noqa: TRY400
         return found
 
-    def _stored(self, row: dict[str, Any]) -> StoredVolume:
+    def _stored(self, row: RowMapping) -> StoredVolume:
         try:
-            return self._readable(row)
-        except ValueError as e:
+            return self._readable(schema.understood(schema.volumes, row))
+        except (ValueError, DatabaseError) as e:
             raise DatabaseError(f"the row of volume {row['id']} makes no sense: {e}") from None
 
     def _readable(self, row: dict[str, Any]) -> StoredVolume:
@@ -128,6 +143,8 @@ class Volumes:
         row["status"] = VolumeStatus(row["status"])
         row["attach_status"] = AttachStatus(row["attach_status"])
         row["provider_auth"] = self._cipher.decrypt(row["provider_auth"])
+        if not isinstance(row["qos_specs"], dict | None):
+            raise ValueError("qos_specs is no JSON object")
         return StoredVolume(
             DriverVolume(**row), revision, deleted_at is not None, unsure, attempts
         )

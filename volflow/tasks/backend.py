@@ -17,7 +17,7 @@ from volflow.exceptions import (
 )
 from volflow.models import Connector, DriverVolume
 from volflow.tasks.redaction import Redactor
-from volflow.texts import is_storable
+from volflow.texts import is_storable, sentence
 
 if TYPE_CHECKING:
     from volflow.leases import Leases
@@ -114,14 +114,7 @@ class Backend:
         redact = Redactor(self.volume.provider_auth)
         if isinstance(error, (DriverError, InvalidConnector)):
             return redact.error(error)
-        text = redact.text(f"{type(error).__name__}: {_sentence(error)}".rstrip(": "))
+        text = redact.text(f"{type(error).__name__}: {sentence(error)}".rstrip(": "))
         found = DriverError(f"{what} of backend {self.volume.backend} failed: {text}")
         found.__cause__ = redact.cause(error)
         return found
-
-
-def _sentence(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - one that cannot even be printed is still only a failure
-        return "(it has no message)"

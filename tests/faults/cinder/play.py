@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from tests.contract.lab import HOST_A, INSTANCE_1, Telling, is_clean
+from tests.faults.victims import Later
 from volflow import (
     Attachment,
     Difference,
@@ -21,18 +22,10 @@ from volflow import (
     Volume,
     VolumeManager,
 )
-from volflow.clock import Clock
 from volflow.testing import Crash, Fault, FaultyDriver, MemoryDriver
 from volflow.testing.invariants import violations
 
 Connector = dict[str, Any]
-
-
-class Later(Clock):
-    """A process's clock when every deadline that is set now has passed."""
-
-    def microseconds(self) -> int:
-        return super().microseconds() + 3600 * 1_000_000
 
 
 class Play:
