@@ -146,6 +146,25 @@ class LosesTheAccount(Backend):
         return {**info, "data": {**info["data"], **told}}
 
 
+class TrustsWhatIsThere(Backend):
+    """An export that is there is taken for whole."""
+
+    def create_export(self, context, volume, connector):
+        if volume.id not in self.exports:
+            self.exports[volume.id] = volume.provider_auth
+            self.acls[volume.id] = set()
+        return {"provider_auth": self.exports[volume.id]}
+
+
+class RemovesTheNameFirst(Backend):
+    """What is left of an export without its name is not found again."""
+
+    def remove_export(self, context, volume):
+        if volume.id in self.exports:
+            del self.exports[volume.id]
+            self.acls.pop(volume.id, None)
+
+
 class LeavesTheLun(Backend):
     """What has an ACL entry is not removed."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -34,15 +36,36 @@ class TestMemoryDriver(DriverConformance):
         self.backend.restart_target()
 
 
+class CannotTell(MemoryDriver):
+    def list_exports(self):
+        return [replace(export, sessions=None) for export in super().list_exports()]
+
+
+class TestDriverThatCannotTellSessions(TestMemoryDriver):
+    crash_step = 7
+
+    def make_driver(self, tmp_path):
+        self.backend = getattr(self, "backend", None) or CannotTell()
+        return self.backend
+
+
 class TestLocalDriver(DriverConformance):
     login = None
     logout = None
     restart_target = None
-    foreign = None
 
     def make_driver(self, tmp_path):
-        return LocalDriver(tmp_path / "images")
+        self.directory = tmp_path / "images"
+        return LocalDriver(self.directory)
 
     def make_broken_driver(self, tmp_path):
         (tmp_path / "file").touch()
         return LocalDriver(tmp_path / "file")
+
+    @contextmanager
+    def foreign(self):
+        theirs = [self.directory / name for name in ("notes.raw", "exports/notes.json", "notes")]
+        for path in theirs:
+            path.write_text("not volflow's")
+        yield
+        assert {path.read_text() for path in theirs} == {"not volflow's"}

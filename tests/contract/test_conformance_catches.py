@@ -28,6 +28,8 @@ CAUGHT_BY = {
     "NeedsItsLocation": "test_an_export_is_found_by_the_volumes_id",
     "ForgetsWhatItExported": "test_an_export_is_found_by_the_volumes_id",
     "LosesTheAccount": "test_what_is_repeated_cuts_nobody_off and create_export",
+    "TrustsWhatIsThere": "half_way_is_repeated and create_export",
+    "RemovesTheNameFirst": "half_way_is_repeated and remove_export",
     "LeavesTheLun": "test_removing_an_export_may_be_repeated",
     "LeavesTheAcl": "test_a_removed_export_takes_its_acl_along",
     "RemovesAll": "test_removing_one_export_leaves_the_others",

@@ -28,6 +28,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class TestFileOnTgt(DriverConformance):
+    half_way_deaths = 8
+
     @pytest.fixture(autouse=True)
     def target(self, shared: Tgtd) -> Iterator[None]:
         self.tgtd = shared

@@ -7,6 +7,7 @@ from volflow.testing.conformance.connections import ConnectionTests
 from volflow.testing.conformance.deaths import DeathTests
 from volflow.testing.conformance.errors import ErrorTests
 from volflow.testing.conformance.exports import ExportTests
+from volflow.testing.conformance.halfway import HalfwayTests
 from volflow.testing.conformance.refusals import RefusalTests
 from volflow.testing.conformance.sessions import SessionTests
 from volflow.testing.conformance.threads import ThreadTests
@@ -22,6 +23,7 @@ class DriverConformance(
     SessionTests,
     ErrorTests,
     ThreadTests,
+    HalfwayTests,
     RefusalTests,
     DeathTests,
 ):

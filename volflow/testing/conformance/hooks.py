@@ -37,12 +37,14 @@ class Hooks:
     :ivar bad_connectors: what the driver has to refuse.
     :ivar crash_step: 1: a death at every point of every scenario; n: at every n-th. An odd one
         meets both sides of commits and calls.
+    :ivar half_way_deaths: at how many lines of its own code a call dies, at most.
     :ivar patience_seconds: how long a session may take to come and to go.
     """
 
     connectors: tuple[Connector, Connector] = (HOST_A, HOST_B)
     bad_connectors: Sequence[Any] = ({}, *({"initiator": bad} for bad in (None, "", 7, ["a"])))
     crash_step: int = 1
+    half_way_deaths: int = 40
     patience_seconds: float = 20
 
     def make_driver(self, tmp_path: Path) -> Driver:
