@@ -1,0 +1,71 @@
+"""The drivers that need no server pass the conformance kit."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from volflow.drivers.local import LocalDriver
+from volflow.testing import DriverConformance, MemoryDriver
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+
+class TestMemoryDriver(DriverConformance):
+    crash_step = 3  # tests/faults tries all of its points
+    make_broken_driver = None
+    foreign = None
+
+    def make_driver(self, tmp_path):
+        self.backend = getattr(self, "backend", None) or MemoryDriver()
+        return self.backend
+
+    def login(self, info, connector):
+        self.backend.login(info, connector["initiator"])
+
+    def logout(self, info, connector):
+        self.backend.logout(info["data"]["volume_id"], connector["initiator"])
+
+    def restart_target(self):
+        self.backend.restart_target()
+
+
+class CannotTell(MemoryDriver):
+    def list_exports(self):
+        return [replace(export, sessions=None) for export in super().list_exports()]
+
+
+class TestDriverThatCannotTellSessions(TestMemoryDriver):
+    crash_step = 7
+
+    def make_driver(self, tmp_path):
+        self.backend = getattr(self, "backend", None) or CannotTell()
+        return self.backend
+
+
+class TestLocalDriver(DriverConformance):
+    login = None
+    logout = None
+    restart_target = None
+
+    def make_driver(self, tmp_path):
+        self.directory = tmp_path / "images"
+        return LocalDriver(self.directory)
+
+    def make_broken_driver(self, tmp_path):
+        (tmp_path / "file").touch()
+        return LocalDriver(tmp_path / "file")
+
+    @contextmanager
+    def foreign(self):
+        theirs = [self.directory / name for name in ("notes.raw", "exports/notes.json", "notes")]
+        for path in theirs:
+            path.write_text("not volflow's")
+        yield
+        assert {path.read_text() for path in theirs} == {"not volflow's"}
