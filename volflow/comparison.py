@@ -89,11 +89,9 @@ class Comparison:
                 found[key] = [seen]
             elif seen is None:
                 if key in exports and self._look(backend, key) is None:
-                    found[key] = [_unknown(backend, exports[key])]
+                    found[key] = [_unknown(backend, exports[key], "the database never had it")]
             elif _rests(seen) and _marks(self._look(backend, key)) == _marks(seen):
-                wanted = entitlement(seen.attachments, seen.operation)
-                volume = seen.volume.volume
-                found[key] = list(differences(volume, wanted, exports.get(key)))
+                found[key] = _differences(backend, seen, exports.get(key))
         return found
 
     def _look(self, backend: str, volume_id: str) -> Snapshot | Difference | None:
@@ -189,7 +187,18 @@ def _marks(snapshot: Any) -> Any:
     return snapshot.volume.revision, owner and (owner.id, owner.record.epoch, owner.revision)
 
 
-def _unknown(backend: str, export: Export) -> Difference:
+def _differences(backend: str, seen: Snapshot, export: Export | None) -> list[Difference]:
+    volume = seen.volume.volume
+    found = list(differences(volume, entitlement(seen.attachments, seen.operation), export))
+    if volume.backend == backend:
+        return found
+    # Two backends may share a target: then each lists what is the other's, and nothing differs.
+    return (
+        [_unknown(backend, export, f"it is one of {volume.backend}")] if found and export else []
+    )
+
+
+def _unknown(backend: str, export: Export, why: str) -> Difference:
     return Difference(
         DifferenceKind.EXPORT_UNKNOWN,
         backend,
@@ -197,6 +206,5 @@ def _unknown(backend: str, export: Export) -> Difference:
         None,
         None,
         in_use=bool(export.sessions is None or export.sessions),
-        detail=f"volume {export.volume_id} is exported, and the database never had it: "
-        "it is left as it is",
+        detail=f"volume {export.volume_id} is exported, and {why}: the export is left as it is",
     )

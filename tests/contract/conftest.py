@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.contract.hand import Hand
+from tests.contract.harms import Place
 from tests.contract.lab import HOST_A, INSTANCE_1, Telling
 from volflow import RequestContext, Volume, VolumeManager
 from volflow.testing import FaultyDriver, MemoryDriver
@@ -112,3 +114,24 @@ def attached(
     )
     driver.forget()
     return manager.get_volume(context, volume.id)
+
+
+@pytest.fixture
+def hand(home: Path) -> Hand:
+    """An operator's, in this test's database."""
+    return Hand(home / "volflow.db")
+
+
+@pytest.fixture
+def place(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    hand: Hand,
+    attached: Volume,
+    driver: Telling,
+) -> Place:
+    """A volume that host a is attached to, a free one, and those who may harm them."""
+    free = manager.create_volume(context, size_gib=1, backend="lab")
+    driver.forget()
+    return Place(manager, context, backend, hand, attached.id, free.id)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tests.contract.hand import Hand
 from tests.contract.lab import UNKNOWN
-from tests.faults.hand import Hand
 from tests.faults.victims import (
     ALL,
     MOVING,

@@ -1,4 +1,4 @@
-"""A database file, a backend and managers on them, as the contract's tests have; and a hand."""
+"""A database file, a backend and managers on them, as the contract's tests have."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.contract.conftest import (
     driver,
     empty_database,
     faulty,
+    hand,
     home,
     manager,
     open_manager,
@@ -22,7 +23,6 @@ from tests.contract.conftest import (
     url,
     volume,
 )
-from tests.faults.hand import Hand
 from tests.faults.victims import ALL, Scene, Situation
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "driver",
     "empty_database",
     "faulty",
+    "hand",
     "home",
     "manager",
     "open_manager",
@@ -39,12 +40,6 @@ __all__ = [
     "url",
     "volume",
 ]
-
-
-@pytest.fixture
-def hand(home: Path) -> Hand:
-    """An operator's, in this test's database."""
-    return Hand(home / "volflow.db")
 
 
 @pytest.fixture(scope="session")

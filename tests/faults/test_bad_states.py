@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import pytest
 
+from tests.contract.hand import Hand
 from tests.contract.lab import HOST_A, INSTANCE_1
 from tests.faults.bad_rows import BAD, HARMLESS, LOST, STRANGE_TOKEN, Bad
-from tests.faults.hand import Hand
 from tests.faults.victims import ALL, CONTEXT, Scene, Situation, Victim, dying, resting
 from volflow import Difference, DifferenceKind, RecoveryReport
 from volflow.exceptions import VolflowError

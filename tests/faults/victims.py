@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import event
 
+from tests.contract.hand import Hand
 from tests.contract.lab import HOST_A, HOST_B, INSTANCE_1, is_clean
-from tests.faults.hand import Hand
 from volflow import RecoveryReport, RequestContext, VolumeManager
 from volflow.clock import Clock
 from volflow.exceptions import ConnectionFailed, RollbackIncomplete

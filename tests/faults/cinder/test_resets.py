@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.contract.hand import Hand
 from tests.contract.lab import HOST_B, INSTANCE_1, KEY_A, KEY_B, refused
 from tests.faults.cinder.play import Play
-from tests.faults.hand import Hand
 from volflow import DifferenceKind, exceptions
 from volflow.exceptions import ConnectionFailed
 

@@ -37,6 +37,11 @@ class Hand:
         with self._connected() as connection:
             return connection.execute(query, values).fetchone()[0]
 
+    def rows(self, table: str, column: str = "id") -> list[str]:
+        """A column of all rows."""
+        with self._connected() as connection:
+            return [row[0] for row in connection.execute(f"SELECT {column} FROM {table}")]
+
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._path)) as connection, connection:
