@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.crash import processes
-from tests.servers.postgresql import PostgresqlServer
+from tests.crash.conftest import MakeUrl
 from volflow.models import RecoveryReport
 from volflow.testing.crash import Place
 from volflow.testing.invariants import violations
 from volflow.testing.scenarios import CONTEXT
-
-MakeUrl = Callable[[], str | None]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def make_url(request: pytest.FixtureRequest) -> Iterator[MakeUrl]:
-    if request.param == "sqlite":
-        yield lambda: None
-        return
-    server: PostgresqlServer = request.getfixturevalue("postgresql_server")
-    yield server.create_database
 
 
 @pytest.mark.parametrize("name", ["attach", "detach"])

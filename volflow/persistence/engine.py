@@ -24,12 +24,15 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from volflow.clock import SYSTEM_CLOCK, Clock
 from volflow.exceptions import DatabaseError, InvalidInput
+from volflow.persistence.holders import writer_of
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BUSY_SECONDS = 30
 """How long a SQLite writer waits for another one, and a deadlock or lost server is retried."""
+
+_LOCKED = "database is locked"
 
 
 class _Again(Exception):
@@ -132,7 +135,13 @@ class Database:
                 result: T = retrying(self._write_once, work, landed)
                 return result
         except _Again as e:
-            raise DatabaseError(f"{self.name}: {_reason(e.__cause__ or e)}") from e.__cause__
+            raise DatabaseError(self.complaint(e.__cause__ or e)) from e.__cause__
+
+    def complaint(self, error: BaseException) -> str:
+        """What the database said, in one sentence; where it is locked, by whom."""
+        reason = _reason(error)
+        writer = writer_of(self.path) if self.path and _LOCKED in reason else None
+        return f"{self.name}: {reason}" + (f"; {writer} is writing to it" if writer else "")
 
     def _write_once(
         self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None
@@ -156,7 +165,7 @@ class Database:
         except (db_exc.DBError, SQLAlchemyError) as e:
             _raise_interruption(e)
             if not finished:
-                if "database is locked" in str(e):
+                if _LOCKED in str(e):
                     raise _Again from e
                 raise
             cause = e
@@ -190,7 +199,7 @@ class Database:
     def _prepare_sqlite(self, connection: Any, record: Any) -> None:
         connection.create_function("volflow_now", 0, self.clock.microseconds)
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+        connection.execute(f"PRAGMA busy_timeout={int(self._patience * 1000)}")
 
     def _begin_immediate(
         self, conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
@@ -247,7 +256,7 @@ def _translated(database: Database) -> Iterator[None]:
         SQLAlchemyError,
     ) as e:
         _raise_interruption(e)
-        raise DatabaseError(f"{database.name}: {_reason(e)}") from e
+        raise DatabaseError(database.complaint(e)) from e
 
 
 def _raise_interruption(error: BaseException) -> None:

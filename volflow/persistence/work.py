@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from oslo_db.exception import DBDuplicateEntry
-from sqlalchemy import BigInteger, bindparam, insert, select, update
+from sqlalchemy import BigInteger, Select, bindparam, insert, select, union_all, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import Insert, Update
 
@@ -208,20 +208,11 @@ class UnitOfWork:
 
     def _write_events(self, connection: Connection) -> None:
         now = self.clock.monotonic()
-        connection.execute(
-            _EVENT,
-            [
-                {
-                    "operation_id": self.operation_id,
-                    "age": int((now - at) * 1e6),
-                    "epoch": self.epoch,
-                    "step": step,
-                    "what": what,
-                    "detail": detail,
-                }
-                for at, step, what, detail in self._events
-            ],
-        )
+        values: Values = {"operation_id": self.operation_id, "epoch": self.epoch}
+        for n, (at, step, what, detail) in enumerate(self._events):
+            values[f"age_{n}"] = int((now - at) * 1e6)
+            values |= {f"step_{n}": step, f"what_{n}": what, f"detail_{n}": detail}
+        connection.execute(_events_statement(len(self._events)), values)
 
     def _landed(self, connection: Connection, revision: int) -> bool:
         table = schema.operations.c
@@ -236,9 +227,6 @@ class UnitOfWork:
 def new_id() -> str:
     """A random UUID in its usual spelling."""
     return str(uuid.uuid4())
-
-
-_EVENT = insert(schema.events).values(at=schema.now() - bindparam("age", type_=BigInteger))
 
 
 def _apply(connection: Connection, change: _RowChange) -> None:
@@ -282,6 +270,31 @@ def _assignments(table: str, shape: tuple[tuple[str, bool], ...]) -> dict[str, A
         else bindparam(f"new_{name}", type_=columns[name].type)
         for name, from_now in shape
     }
+
+
+_TOLD = ("step", "what", "detail")
+
+
+@lru_cache(maxsize=64)
+def _events_statement(count: int) -> Insert:
+    """One statement for all events of a commit.
+
+    One that is executed several times is sent by psycopg as a pipeline. That ends with a Flush,
+    after which PostgreSQL (15) does not end a transaction that sits idle: a process that is
+    stopped there, or whose host is gone, would hold its rows for ever.
+    """
+    columns = schema.events.c
+
+    def row(n: int) -> Select[Any]:
+        return select(
+            bindparam("operation_id", type_=columns.operation_id.type),
+            schema.now() - bindparam(f"age_{n}", type_=BigInteger),
+            bindparam("epoch", type_=columns.epoch.type),
+            *(bindparam(f"{name}_{n}", type_=columns[name].type) for name in _TOLD),
+        )
+
+    names = ["operation_id", "at", "epoch", *_TOLD]
+    return insert(schema.events).from_select(names, union_all(*map(row, range(count))))
 
 
 @lru_cache(maxsize=512)

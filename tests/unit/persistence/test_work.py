@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from volflow.exceptions import Fenced
 from volflow.models import OperationState
@@ -201,6 +201,24 @@ def test_the_first_commit_is_done_once_too(database: Database) -> None:
         run = first(database)
     assert "commit after" == points.struck
     assert 1 == run.commits
+
+
+def test_the_events_of_a_commit_are_one_execution_and_keep_their_order(
+    database: Database,
+) -> None:
+    """Several executions would be a pipeline, which lets a transaction sit idle for ever."""
+    run = first(database)
+    many: list[bool] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *given: many.append(given[5]))
+    for number in range(12):
+        run.event(f"step {number}", "running", f"detail {number}" if number else None)
+    run.commit()
+    assert many
+    assert not any(many)
+    with database.read() as connection:
+        found = operations.timeline(connection, OPERATION)[-12:]
+    assert [f"step {number}" for number in range(12)] == [e.step for e in found]
+    assert [None, "detail 1"] == [e.detail for e in found[:2]]
 
 
 def test_a_claim_takes_what_waits_once(database: Database) -> None:
