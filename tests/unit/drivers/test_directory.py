@@ -66,6 +66,21 @@ def test_what_is_not_there_is_none(directory: Directory):
     assert directory.size("f") is None
 
 
+def test_a_file_that_goes_while_it_is_read_is_none(directory: Directory, monkeypatch):
+    """When another process removes a file between two looks at it, it was not there."""
+    directory.create("x", write(b"old"), replace=False)
+    look = directory._stat
+
+    def look_and_lose(name: str, at: int):
+        found = look(name, at)
+        os.unlink(name, dir_fd=at)
+        return found
+
+    monkeypatch.setattr(directory, "_stat", look_and_lose)
+
+    assert directory.read("x") is None
+
+
 def test_replace_swaps_the_whole_file(directory: Directory):
     """When a file is replaced, the new one takes its place and nothing else is left."""
     directory.create("f", write(b"old"), replace=True)
