@@ -47,7 +47,7 @@ class Entitlement:
     def too_many(self, export: Export) -> tuple[str, ...]:
         """The keys of the export's ACL that nothing justifies."""
         known = self.initiators | self.undecided
-        return tuple(key for key in export.initiators or () if key not in known)
+        return tuple(key for key in export.acl if key not in known)
 
     def missing(self, export: Export) -> tuple[str, ...]:
         """The keys that the export's ACL lacks, in order."""

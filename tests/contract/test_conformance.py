@@ -42,6 +42,7 @@ class CannotTell(MemoryDriver):
 
 
 class TestDriverThatCannotTellSessions(TestMemoryDriver):
+    tells_sessions = False
     crash_step = 7
 
     def make_driver(self, tmp_path):

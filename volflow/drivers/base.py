@@ -39,6 +39,11 @@ class Export:
     initiators: tuple[str, ...] | None = ()
     sessions: tuple[str, ...] | None = ()
 
+    @property
+    def acl(self) -> tuple[str, ...]:
+        """The keys of its ACL; none where the backend keeps or tells none."""
+        return self.initiators or ()
+
 
 @runtime_checkable
 class Driver(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from oslo_context.context import RequestContext
@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from volflow.exceptions import ConnectionFailed, ExportFailed, InvalidConnector
 from volflow.manager import VolumeManager
-from volflow.models import DriverVolume, Volume
+from volflow.models import DriverVolume
 
 BACKEND = "lab"
 CONTEXT = RequestContext(overwrite=False)
@@ -68,30 +68,35 @@ def expired(before: Scene) -> Scene:
 
     def scene(manager: VolumeManager, volume_id: str) -> None:
         before(manager, volume_id)
-        manager.database.write(
-            lambda c: c.execute(text("UPDATE operations SET deadline = 1 WHERE deadline > 1"))
+        by_hand(
+            manager,
+            volume_id,
+            "UPDATE operations SET deadline = 1 WHERE volume_id = :id AND deadline IS NOT NULL",
         )
 
     return scene
 
 
+def by_hand(manager: VolumeManager, volume_id: str, statement: str) -> None:
+    """What an operator's hand, or time, does to a volume's rows."""
+    manager.database.write(lambda c: c.execute(text(statement), {"id": volume_id}))
+
+
 def in_doubt(manager: VolumeManager, volume_id: str) -> None:
     """A driver call of unknown outcome has had its effect long after its operation ended."""
     export_by_hand(manager, volume_id)
-    manager.database.write(lambda c: c.execute(text("UPDATE volumes SET compare_at = 1")))
+    by_hand(manager, volume_id, "UPDATE volumes SET compare_at = 1 WHERE id = :id")
 
 
 def export_by_hand(manager: VolumeManager, volume_id: str) -> None:
     """The backend exports a volume that no attachment needs."""
-    attached(manager, volume_id)
-    (export,) = manager.drivers[BACKEND].list_exports()
-    manager.detach_volume(CONTEXT, volume_id)
+    driver, known = manager.drivers[BACKEND], manager.get_volume(CONTEXT, volume_id)
     volume = DriverVolume(
-        **{f.name: getattr(manager.get_volume(CONTEXT, volume_id), f.name) for f in fields(Volume)}
+        **{f.name: getattr(known, f.name) for f in fields(known)},
+        provider_auth="CHAP user1234567890123456 secret1234567890",
     )
-    manager.drivers[BACKEND].create_export(CONTEXT, volume, HOST_A)
-    manager.drivers[BACKEND].initialize_connection(volume, HOST_A)
-    assert export.volume_id == volume_id
+    update = driver.create_export(CONTEXT, volume, HOST_A)
+    driver.initialize_connection(replace(volume, **(update or {})), HOST_A)
 
 
 def stuck_by_hand(before: Scene) -> Scene:
@@ -99,7 +104,7 @@ def stuck_by_hand(before: Scene) -> Scene:
 
     def scene(manager: VolumeManager, volume_id: str) -> None:
         before(manager, volume_id)
-        manager.database.write(lambda c: c.execute(text("UPDATE volumes SET operation_id = NULL")))
+        by_hand(manager, volume_id, "UPDATE volumes SET operation_id = NULL WHERE id = :id")
 
     return scene
 
@@ -189,6 +194,8 @@ class Scenario:
 
     :ivar ends: the volume's statuses that are in order once everything is recovered.
     :ivar by_hand: its first state was made by a hand, so that an operator has to reconcile it.
+    :ivar restarts: the target daemon was restarted in its first state.
+    :ivar asks_sessions: it ends by itself only where the backend tells who is logged in.
     """
 
     name: str
@@ -198,6 +205,8 @@ class Scenario:
     faults: tuple[tuple[str, str, type[Exception]], ...] = ()
     multiattach: bool = False
     by_hand: bool = False
+    restarts: bool = False
+    asks_sessions: bool = False
 
 
 SCENARIOS = [
@@ -224,19 +233,42 @@ SCENARIOS = [
 ]
 SCENARIOS += [
     Scenario("expire-reserved", expired(reserved), recover, ("available",)),
-    Scenario("expire-attach", expired(connected), recover, ("available",)),
+    Scenario("expire-attach", expired(connected), recover, ("available",), asks_sessions=True),
     Scenario("expire-detach", expired(terminated), recover, ("in-use",)),
-    Scenario("restart-attached", restarted(attached), recover, ("in-use",)),
-    Scenario("restart-two", restarted(attached_twice), recover, ("in-use",), multiattach=True),
-    Scenario("restart-connected", restarted(connected), recover, ("attaching",)),
-    Scenario("restart-detaching", restarted(detaching), recover, ("detaching",)),
-    Scenario("restart-terminated", restarted(terminated), recover, ("detaching",)),
-    Scenario("restart-roll", restarted(terminated), call_roll, ("detaching", "in-use")),
-    Scenario("restart-detach", restarted(attached), detach, ("available", "in-use")),
-    Scenario("compare", in_doubt, recover, ("available",)),
-    Scenario("reconcile-export", export_by_hand, reconcile, ("available",), by_hand=True),
+    Scenario("restart-attached", restarted(attached), recover, ("in-use",), restarts=True),
     Scenario(
-        "reconcile-attaching", stuck_by_hand(connected), reconcile, ("available",), by_hand=True
+        "restart-two",
+        restarted(attached_twice),
+        recover,
+        ("in-use",),
+        multiattach=True,
+        restarts=True,
+    ),
+    Scenario("restart-connected", restarted(connected), recover, ("attaching",), restarts=True),
+    Scenario("restart-detaching", restarted(detaching), recover, ("detaching",), restarts=True),
+    Scenario("restart-terminated", restarted(terminated), recover, ("detaching",), restarts=True),
+    Scenario(
+        "restart-roll", restarted(terminated), call_roll, ("detaching", "in-use"), restarts=True
+    ),
+    Scenario(
+        "restart-detach", restarted(attached), detach, ("available", "in-use"), restarts=True
+    ),
+    Scenario("compare", in_doubt, recover, ("available",), asks_sessions=True),
+    Scenario(
+        "reconcile-export",
+        export_by_hand,
+        reconcile,
+        ("available",),
+        by_hand=True,
+        asks_sessions=True,
+    ),
+    Scenario(
+        "reconcile-attaching",
+        stuck_by_hand(connected),
+        reconcile,
+        ("available",),
+        by_hand=True,
+        asks_sessions=True,
     ),
     Scenario(
         "reconcile-detaching", stuck_by_hand(terminated), reconcile, ("in-use",), by_hand=True

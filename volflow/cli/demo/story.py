@@ -198,7 +198,7 @@ class Story:
         name = "tgtd" if self.tgtd else "the driver"
         if not found:
             return f"{name} has no export"
-        acl = ", ".join(found[0].initiators or ()) or "nobody"
+        acl = ", ".join(found[0].acl) or "nobody"
         return f"{name} exports it; access for {acl}"
 
 

@@ -116,7 +116,7 @@ class Bench:
     def acl(self, volume: DriverVolume) -> set[str] | None:
         """The keys of the volume's ACL; None: it is not exported."""
         export = self.export(volume)
-        return None if export is None else set(export.initiators)
+        return None if export is None else set(export.acl)
 
     def sessions(self, volume: DriverVolume) -> list[str] | None:
         """Who is logged in; None: the backend cannot tell. No export, no session."""

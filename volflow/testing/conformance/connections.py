@@ -33,7 +33,7 @@ class ConnectionTests(Hooks):
             assert info == driver.initialize_connection(volume, bench.host_a)
         export = bench.export(volume)
         assert export is not None
-        assert (bench.key(bench.host_a),) == tuple(export.initiators)
+        assert (bench.key(bench.host_a),) == export.acl
 
     def test_a_readonly_volume_connects(self, bench: Bench) -> None:
         """When a volume is readonly, the answer does not say otherwise."""

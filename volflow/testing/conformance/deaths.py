@@ -25,6 +25,10 @@ class DeathTests(Hooks):
     @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
     def test_a_death_leaves_nothing_behind(self, bench: Bench, scenario: Scenario) -> None:
         """When the process dies at a point, the next one recovers, and the volume is usable."""
+        if scenario.restarts and not self.has("restart_target"):
+            pytest.skip(f"{type(self).__name__} has no restart_target()")
+        if scenario.asks_sessions and not self.tells_sessions:
+            pytest.skip(f"{type(self).__name__} cannot tell who is logged in")
         with LiveMatrix(bench, scenario) as matrix:
             matrix.single(step=self.crash_step)
         _report(matrix.tally)

@@ -35,6 +35,7 @@ class Hooks:
 
     :ivar connectors: two hosts.
     :ivar bad_connectors: what the driver has to refuse.
+    :ivar tells_sessions: list_exports says who is logged in; else it says None.
     :ivar crash_step: 1: a death at every point of every scenario; n: at every n-th. An odd one
         meets both sides of commits and calls.
     :ivar half_way_deaths: at how many lines of its own code a call dies, at most.
@@ -43,6 +44,7 @@ class Hooks:
 
     connectors: tuple[Connector, Connector] = (HOST_A, HOST_B)
     bad_connectors: Sequence[Any] = ({}, *({"initiator": bad} for bad in (None, "", 7, ["a"])))
+    tells_sessions: bool = True
     crash_step: int = 1
     half_way_deaths: int = 40
     patience_seconds: float = 20

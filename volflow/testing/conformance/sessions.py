@@ -142,7 +142,7 @@ class SessionTests(Hooks):
             key = bench.key(bench.host_a)
             (export,) = bench.exports()
             sessions = (key,) if export.sessions is None else tuple(export.sessions)
-            assert ((key,), (key,)) == (tuple(export.initiators), sessions), "G4: it was cut off"
+            assert ((key,), (key,)) == (export.acl, sessions), "G4: it was cut off"
             bench.hooks.logout(info, bench.host_a)
             bench.until(lambda: not any(e.sessions for e in bench.exports()), "it is logged out")
             if export.sessions is not None:

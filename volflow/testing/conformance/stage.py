@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -54,9 +54,15 @@ def unreachable(bench: Bench, info: ConnectionInfo, connector: Connector) -> boo
 class ForHosts:
     """A driver whose hosts are called ``a`` and ``b`` in the scenarios."""
 
-    def __init__(self, driver: Driver, connectors: tuple[Connector, Connector]) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        connectors: tuple[Connector, Connector],
+        restart_target: Callable[[], None],
+    ) -> None:
         self._driver = driver
         self._connectors = connectors
+        self.restart_target = restart_target
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._driver, name)
@@ -108,17 +114,17 @@ class LiveStage(Stage):
     def violations(self, manager: VolumeManager) -> list[str]:
         """Compare database and backend, and try every way in that a host was told."""
         found = super().violations(manager)
-        acls = {e.volume_id: e.initiators for e in self.backend.list_exports()}
+        acls = {e.volume_id: e.acl for e in self.backend.list_exports()}
         return found + [
             f"G3: volume {a.volume_id} is attached, and its host cannot log in"
             for a in manager.list_attachments(CONTEXT)
             if self._is_shut_out(a, acls.get(a.volume_id, ()))
         ]
 
-    def settle(self) -> tuple[list[str], str]:
+    def settle(self, at_once: bool = False) -> tuple[list[str], str]:
         """Recover; where the backend cannot tell its sessions, help as an operator has to (G1)."""
         self._force({OperationState.NEEDS_ATTENTION})
-        return super().settle()
+        return super().settle(at_once)
 
     def clear(self) -> list[str]:
         """Detach and delete whatever is left, with force where sessions cannot be told."""
@@ -146,7 +152,8 @@ class LiveStage(Stage):
         return unreachable(self._bench, info, self.backend.theirs(connector))
 
     def _for_hosts(self, driver: Driver) -> ForHosts:
-        return ForHosts(driver, self._bench.hooks.connectors)
+        hooks = self._bench.hooks
+        return ForHosts(driver, hooks.connectors, hooks.restart_target)
 
 
 class LiveMatrix(Matrix):

@@ -48,7 +48,7 @@ def _live_once(bench: Bench, driver: Driver, volume: DriverVolume) -> None:
 
     def acl() -> list[str] | None:
         found = [e for e in driver.list_exports() if e.volume_id == volume.id]
-        return sorted(found[0].initiators) if found else None
+        return sorted(found[0].acl) if found else None
 
     driver.create_volume(CONTEXT, volume)
     update = driver.create_export(CONTEXT, volume, bench.host_a)
