@@ -22,12 +22,21 @@ def process_server() -> Iterator[None]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def make_url(request: pytest.FixtureRequest) -> MakeUrl:
+def make_url(request: pytest.FixtureRequest) -> Iterator[MakeUrl]:
     """Makes empty databases; None stands for a SQLite file of one's own."""
     if request.param == "sqlite":
-        return lambda: None
+        yield lambda: None
+        return
     server: PostgresqlServer = request.getfixturevalue("postgresql_server")
-    return lambda: server.create_database(server.template("migrated", migrate_database))
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(server.create_database(server.template("migrated", migrate_database)))
+        return made[-1]
+
+    yield make
+    for url in made:
+        server.drop_database(url)
 
 
 def migrate_database(url: str) -> None:
