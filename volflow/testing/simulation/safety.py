@@ -145,6 +145,8 @@ class Safety:
         before = self.claims.get(operation_id)
         if before is not None and before is not actor:
             before.notes["fenced"] = True
+        if actor is not None:
+            actor.notes.setdefault("claimed", set()).add(operation_id)
         self.claims[operation_id] = actor
 
     def _volume(self, actor: Actor | None, old: VolumeRow | None, new: VolumeRow) -> None:

@@ -95,7 +95,7 @@ class Simulation:
         self._place = Place(self._seed, world, network, backend, ledger, volumes)
         self._safety, self._processes = safety, processes
         try:
-            self._play(Ending(world, processes, way, backend, safety, ledger))
+            self._play(Ending(world, processes, way, backend, safety, ledger, answers))
         finally:
             for process in processes.all:
                 processes.bury(process)
