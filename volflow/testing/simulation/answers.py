@@ -132,9 +132,13 @@ class Answers:
 
 
 def _first_ones(refusals: list[Refusal]) -> Iterator[str]:
-    """The sentences that a run may end with: of the first refusal that it did not repeat."""
+    """The sentences that a run may end with: of the first refusal that it did not repeat.
+
+    The connector is validated before a run has its operation: it is validated anew, where
+    another run was first.
+    """
     for refusal in refusals:
         if refusal.method not in _NOTIFICATIONS:
             yield refusal.tag
-            if refusal.error is not TransientDriverError:
+            if refusal.error is not TransientDriverError and refusal.method != "validate_connector":
                 return

@@ -89,6 +89,7 @@ class Way:
         self._world = world
         self._backend = backend
         self._judge = judge
+        self._inherited: set[int] = set()
         self._out: dict[tuple[str, str], int] = {}
         self._transient: dict[tuple[str, str], int] = {}
         if not cautious:
@@ -193,12 +194,12 @@ class Way:
         """Let the process die, and the command that it started go on with the lock it inherited."""
         name, volume_id = key
         inherited = [os.dup(fd) for fd in inherited_fds()]
+        self._inherited |= set(inherited)
         me = self.busy[volume_id] = f"the orphaned {name} of {self.busy[volume_id]}"
 
         def end() -> None:
             self._come_late(key, happen)
-            for fd in inherited:
-                os.close(fd)
+            self._let_go(inherited)
             if self.busy.get(volume_id) == me:
                 del self.busy[volume_id]
 
@@ -206,6 +207,15 @@ class Way:
         actor = self._world.actor
         assert actor is not None
         self._world.afflict(actor, Strike(actor.name, actor.steps, "death", seconds / 2))
+
+    def close(self) -> None:
+        """Give all locks back that orphaned commands still hold."""
+        self._let_go(list(self._inherited))
+
+    def _let_go(self, descriptors: list[int]) -> None:
+        for fd in descriptors:
+            self._inherited.discard(fd)
+            os.close(fd)
 
     def _come_late(self, key: tuple[str, str], happen: Callable[[], Any]) -> None:
         self._world.tell(f"{key[0]} {self._world.short(key[1])} takes effect, late")

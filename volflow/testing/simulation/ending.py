@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from volflow.drivers.base import Export
 from volflow.exceptions import ConnectionFailed
 from volflow.manager import VolumeManager
 from volflow.models import AttachStatus
 from volflow.testing.invariants import violations
 from volflow.testing.scenarios import BACKEND, CONTEXT
+from volflow.testing.simulation.answers import Answers
 from volflow.testing.simulation.backend import Backend, Way
 from volflow.testing.simulation.faults import (
     DEADLINE_SECONDS,
@@ -17,7 +15,9 @@ from volflow.testing.simulation.faults import (
     LEASE_SECONDS,
 )
 from volflow.testing.simulation.ledger import Ledger
+from volflow.testing.simulation.linearizability import TooHard, linearize
 from volflow.testing.simulation.processes import Process, Processes
+from volflow.testing.simulation.reservations import Register, apply, history
 from volflow.testing.simulation.safety import Safety
 from volflow.testing.simulation.scheduler import SECOND
 from volflow.testing.simulation.world import World
@@ -37,6 +37,7 @@ class Ending:
         backend: Backend,
         safety: Safety,
         ledger: Ledger,
+        answers: Answers,
     ) -> None:
         self._world = world
         self._processes = processes
@@ -44,6 +45,7 @@ class Ending:
         self._backend = backend
         self._safety = safety
         self._ledger = ledger
+        self._answers = answers
 
     def heal(self) -> None:
         """Let nothing go wrong any more; nobody is logged in, and every process is there."""
@@ -68,6 +70,7 @@ class Ending:
 
     def _is_quiet(self) -> bool:
         busy = any(not self._is_own(actor.name) for actor in self._world.scheduler.actors)
+        busy = busy or len(self._processes.serving) < len(self._processes.all)
         return not busy and not self._safety.unsettled and not self._way.busy
 
     def _is_own(self, name: str) -> bool:
@@ -82,6 +85,7 @@ class Ending:
             self._world.violate(text.partition(" ")[0].rstrip(":") + " ending", text)
         for check in (self._connections, self._volumes, self._attachments):
             check(manager)
+        self._histories()
 
     def _connections(self, manager: VolumeManager) -> None:
         """Whoever has a volume can log in with what it was told."""
@@ -114,3 +118,16 @@ class Ending:
             found = manager.get_attachment(CONTEXT, attachment_id)
             if found.attach_status is not AttachStatus.DETACHED:
                 self._world.violate("G5 detach", f"a caller heard it is detached: {found}")
+
+    def _histories(self) -> None:
+        """What callers heard of a volume that serves one attach fits into one order."""
+        tables = self._safety.tables
+        for volume in tables.volumes.values():
+            events = [] if volume.multiattach else history(volume.id, self._answers.calls, tables)
+            try:
+                if linearize(events, apply, Register()) is None:
+                    short = self._world.short(volume.id)
+                    told = "; ".join(f"{e.name} {self._world.short(e.action.who)}" for e in events)
+                    self._world.violate("G3 history", f"{short} cannot have been: {told}")
+            except TooHard:
+                self._world.tally["histories too long"] += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 from volflow.exceptions import DatabaseError
@@ -18,6 +18,7 @@ from volflow.testing.simulation.faults import (
 )
 from volflow.testing.simulation.plan import Strike
 from volflow.testing.simulation.scheduler import SECOND, Actor, Group
+from volflow.testing.simulation.stock import Stock
 from volflow.testing.simulation.store import Store
 from volflow.testing.simulation.world import World
 
@@ -38,6 +39,7 @@ class Process(Group):
         self.manager: VolumeManager | None = None
         self.leaving = False
         self.turns = 0
+        self.watched = ExitStack()
 
     @property
     def serves(self) -> bool:
@@ -48,10 +50,13 @@ class Process(Group):
 class Processes:
     """All of them: opened, stalled, killed, replaced."""
 
-    def __init__(self, world: World, store: Store, driver: Any, names: list[str]) -> None:
+    def __init__(
+        self, world: World, store: Store, stock: Stock, driver: Any, names: list[str]
+    ) -> None:
         self.all = [Process(name) for name in names]
         self._world = world
         self._store = store
+        self._stock = stock
         self._driver = driver
         world.afflict = self.afflict
         for process in self.all:
@@ -76,7 +81,7 @@ class Processes:
             clock=self._world.clock,
         )
         pause_heartbeat(manager)
-        self._store.watch(manager.database)
+        process.watched.enter_context(self._store.watching(manager.database))
         process.manager, process.leaving = manager, False
         self._world.tell(f"{process.name} opens")
         self._recover(process, manager)
@@ -157,7 +162,8 @@ class Processes:
         self._world.scheduler.kill(process)
         if manager is not None:
             manager.leases.close(0)
-            manager.database.close()
+            process.watched.close()
+            self._stock.give_back(manager.database)
 
     def strike_weather(self, strike: Strike) -> None:
         """Let a strike hit that comes with the weather."""

@@ -126,6 +126,8 @@ class Safety:
     def _operation(self, actor: Actor | None, old: OperationRow | None, new: OperationRow) -> None:
         short = self._world.short(new.id)
         self._world.tell(f"{new.kind} {short} {new.state}, epoch {new.epoch}")
+        if actor is not None and (new.state not in _OWNED or old is None or new.epoch > old.epoch):
+            actor.notes.setdefault("refusals", [[]]).append([])  # a run began, or ended
         if old is None or new.epoch > old.epoch:
             if old is not None and old.state in _OWNED:
                 self._world.tally["takeovers"] += 1
@@ -144,7 +146,7 @@ class Safety:
         if before is not None and before is not actor:
             before.notes["fenced"] = True
         if actor is not None:
-            actor.notes.setdefault("refusals", [[]]).append([])
+            actor.notes.setdefault("claimed", set()).add(operation_id)
         self.claims[operation_id] = actor
 
     def _volume(self, actor: Actor | None, old: VolumeRow | None, new: VolumeRow) -> None:

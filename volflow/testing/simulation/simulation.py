@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -78,19 +77,15 @@ class Simulation:
 
     def run(self) -> Outcome:
         """Play it to its end, and judge."""
-        with loaded_dice(self._seed):
-            path, backend = self._template.copy(str(self._seed))
-            try:
-                return self._run(path, backend)
-            finally:
-                shutil.rmtree(path.parent)
+        with loaded_dice(self._seed), self._template.stock.in_use():
+            return self._run(*self._template.copy())
 
     def _run(self, path: Path, backend: Backend) -> Outcome:
         world, chosen = self._world, self._dice.sample(range(len(VOLUMES)), 3)
         safety = Safety(world, path, backend)
         store = Store(world, path, safety.committed)
         way = Way(world, backend, safety, cautious=self._dice.random() < 0.5)
-        processes = Processes(world, store, way, PROCESSES)
+        processes = Processes(world, store, self._template.stock, way, PROCESSES)
         ledger = Ledger()
         answers = Answers(world, safety)
         network = Network(world, processes, answers.judge)
@@ -100,11 +95,12 @@ class Simulation:
         self._place = Place(self._seed, world, network, backend, ledger, volumes)
         self._safety, self._processes = safety, processes
         try:
-            self._play(Ending(world, processes, way, backend, safety, ledger))
+            self._play(Ending(world, processes, way, backend, safety, ledger, answers))
         finally:
             for process in processes.all:
                 processes.bury(process)
             world.scheduler.close()
+            way.close()
             safety.close()
         world.tally["operations"] = len(safety.tables.operations) - safety.first
         world.tally["points"] = world.scheduler.steps

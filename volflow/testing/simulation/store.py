@@ -46,11 +46,11 @@ class Store:
         """The file, for a manager."""
         return f"sqlite:///{self.path}"
 
-    def watch(self, database: Database) -> None:
-        """Make points of a process's statements and commits."""
-        dialect = database.engine.dialect
+    @contextmanager
+    def watching(self, database: Database) -> Iterator[None]:
+        """Make points of a process's statements and commits; its end ends its connections."""
+        dialect, read, out = database.engine.dialect, database.read, dict[Any, Any]()
         commit, rollback, close = dialect.do_commit, dialect.do_rollback, dialect.do_close
-        read = database.read
 
         def do_commit(connection: Any) -> None:
             self._commit(connection, commit)
@@ -69,9 +69,32 @@ class Store:
                 yield connection
             self._world.point("read")
 
-        event.listen(database.engine, "before_cursor_execute", self._statement)
+        def checkout(connection: Any, record: Any, proxy: Any) -> None:
+            out[record] = proxy
+
+        def checkin(connection: Any, record: Any) -> None:
+            out.pop(record, None)
+
+        listeners: dict[str, Callable[..., Any]] = {
+            "before_cursor_execute": self._statement,
+            "checkout": checkout,
+            "checkin": checkin,
+        }
+        for name, listener in listeners.items():
+            event.listen(database.engine, name, listener)
         vars(dialect).update(do_commit=do_commit, do_rollback=do_rollback, do_close=do_close)
         vars(database)["read"] = watched_read
+        try:
+            yield
+        finally:
+            for proxy in list(out.values()):  # what a death left lying about
+                proxy.invalidate()
+            database.close()
+            for name, listener in listeners.items():
+                event.remove(database.engine, name, listener)
+            for name in ("do_commit", "do_rollback", "do_close"):
+                del vars(dialect)[name]
+            del vars(database)["read"]
 
     def _statement(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if self._world.actor is None:

@@ -13,6 +13,7 @@ from typing import Self
 from volflow.manager import VolumeManager
 from volflow.testing.scenarios import BACKEND, CONTEXT
 from volflow.testing.simulation.backend import Backend
+from volflow.testing.simulation.stock import Stock
 
 FAST = Path("/dev/shm")  # noqa: S108 - a file system in memory, where fsync costs nothing
 
@@ -43,11 +44,15 @@ def volume_id(number: int) -> str:
 class Template:
     """A database and a backend that simulations begin with copies of.
 
+    One simulation at a time uses it.
+
     :ivar root: a directory for the copies; it is removed at the end.
+    :ivar stock: the databases that its simulations use again.
     """
 
     def __init__(self) -> None:
         where = FAST if FAST.is_dir() else None
+        self.stock = Stock()
         self.root = Path(tempfile.mkdtemp(prefix="volflow-simulation-", dir=where))
         self._directory = self.root / "template"
         self._directory.mkdir()
@@ -69,9 +74,11 @@ class Template:
                     volume_id=volume_id(number),
                 )
 
-    def copy(self, name: str) -> tuple[Path, Backend]:
-        """A database file, in a directory of its own, and a backend."""
-        directory = self.root / name
+    def copy(self) -> tuple[Path, Backend]:
+        """The file of a database, which is new, and a backend."""
+        directory = self.root / "run"
+        if directory.exists():
+            shutil.rmtree(directory)
         shutil.copytree(self._directory, directory)
         backend = Backend()
         vars(backend).update(vars(deepcopy(self._backend)))
