@@ -30,9 +30,6 @@ from volflow.texts import sentence
 
 LOG = logging.getLogger(__name__)
 
-MISSING = (DifferenceKind.EXPORT_MISSING, DifferenceKind.ACCESS_MISSING)
-"""What recovery repairs by itself: a target that was restarted has lost it."""
-
 
 class Comparison:
     """Compares and repairs."""
@@ -122,20 +119,25 @@ class Comparison:
         alone = Snapshot(snapshot.volume, snapshot.attachments, None)
         return self._runner.start(context, phase, operation, alone, given, wait_for_lock=False)
 
-    def recover(self, backend: str, whole: bool) -> Iterator[tuple[str, str]]:
-        """Compare what is due, and what a restarted target has lost; repair it.
+    def recover(self, backend: str, whole: bool, eager: bool) -> Iterator[tuple[str, str]]:
+        """Compare what is due, or the whole backend, and repair what differs.
+
+        What a restarted target has lost is made again; what a request in doubt, or a hand, has
+        left behind is taken away unless it is in use.
 
         :param whole: look at all volumes of the backend, and not only at those that are due.
+        :param eager: do not wait for the backoff of repairs that failed before.
         :returns: (``cleaned`` or ``needs_attention``, operation id) of each repair.
         :raises DriverError: the backend cannot tell.
         """
         with self._runner.database.read() as connection:
             due = {d.volume_id: d for d in audit.due_comparisons(connection, backend)}
-        suspects = self.suspects(backend) if whole else set()
+            waiting = set() if eager else audit.waiting_repairs(connection, backend)
+        suspects = self.suspects(backend) - waiting if whole else set()
         for key, found in self.verified(backend, suspects | set(due)).items():
             if not found and key in due:
                 self._end(due[key])
-            elif key in due or any(d.kind in MISSING for d in found):
+            elif any(d.kind is not DifferenceKind.EXPORT_UNKNOWN for d in found):
                 outcome = self._recovered(key, found)
                 if outcome is not None:
                     yield outcome

@@ -79,7 +79,7 @@ class Recovery:
             if outcome is not None:
                 found[outcome].append(stored.id)
         for backend in self._runner.runs.backends:
-            for outcome, operation_id in self._compare(backend, whole=True):
+            for outcome, operation_id in self._compare(backend, whole=True, eager=True):
                 found[outcome].append(operation_id)
         found["needs_attention"] += [*unreadable, *self._runner.leases.overdue()]
         return RecoveryReport(**{name: tuple(ids) for name, ids in found.items()})
@@ -114,11 +114,11 @@ class Recovery:
             LOG.exception("operation %s cannot be brought on", stored.id)
         return "needs_attention"
 
-    def _compare(self, backend: str, whole: bool) -> list[tuple[str, str]]:
-        """Repair what a restarted target has lost, and what is due to be compared."""
+    def _compare(self, backend: str, whole: bool, eager: bool = False) -> list[tuple[str, str]]:
+        """Repair what differs between a backend and the database."""
         done: list[tuple[str, str]] = []
         try:
-            done.extend(self._comparison.recover(backend, whole))
+            done.extend(self._comparison.recover(backend, whole, eager))
         except VolflowError as e:
             LOG.warning("backend %s cannot be compared now: %s", backend, e)
         except Exception:

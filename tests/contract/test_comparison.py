@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
 from tests.contract.conftest import OpenManager
-from tests.contract.lab import HOST_A, HOST_B, KEY_A, KEY_B
+from tests.contract.lab import HOST_A, HOST_B, KEY_A, KEY_B, UNKNOWN
 from volflow import RequestContext, VolumeManager, exceptions
 from volflow.clock import Clock
 from volflow.models import DriverVolume, RecoveryReport, Volume
@@ -62,13 +62,12 @@ def test_an_export_that_comes_after_its_rollback_is_removed(
     clock: Bent,
     volume: Volume,
 ) -> None:
-    """Once no effect can come any more; the first look finds nothing yet."""
+    """When it comes after the last look but one, and before the last one."""
     faulty.faults.append(Fault("create_export", "before", TimeoutError("timed out")))
     fail(manager, context, volume)
-    assert RecoveryReport() == manager.recover()
-    export_late(backend, volume, HOST_A)
     clock.ahead = CALL_SECONDS - 5
     assert RecoveryReport() == manager.recover()
+    export_late(backend, volume, HOST_A)
 
     clock.ahead = CALL_SECONDS + 1
     report = manager.recover()
@@ -143,14 +142,23 @@ def test_a_late_export_that_is_in_use_is_left_and_named(
     assert {} == backend.exports
 
 
-def test_an_export_by_hand_is_left_where_nothing_is_unsure(
-    manager: VolumeManager, backend: MemoryDriver, clock: Bent, volume: Volume
+def test_an_export_by_hand_is_taken_away(
+    manager: VolumeManager, backend: MemoryDriver, volume: Volume
 ) -> None:
-    """It is named by reconcile, and only taken away when that is asked for."""
+    """Whoever made it: no attachment needs it, and nobody is logged in."""
     export_late(backend, volume)
-    clock.ahead = 10 * CALL_SECONDS
+    assert 1 == len(manager.recover().cleaned)
+    assert {} == backend.exports
+
+
+def test_what_is_not_ours_is_left(
+    manager: VolumeManager, backend: MemoryDriver, volume: Volume
+) -> None:
+    """An export of a volume that the database never had may be another installation's."""
+    backend.volumes[UNKNOWN] = 1
+    export_late(backend, replace(volume, id=UNKNOWN), HOST_A)
     assert RecoveryReport() == manager.recover()
-    assert volume.id in backend.exports
+    assert UNKNOWN in backend.exports
 
 
 def test_a_volume_is_compared_after_a_takeover(

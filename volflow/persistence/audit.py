@@ -65,6 +65,16 @@ def due_comparisons(connection: Connection, backend: str) -> list[Due]:
     return [Due(*row) for row in connection.execute(query)]
 
 
+def waiting_repairs(connection: Connection, backend: str) -> set[str]:
+    """The volumes of a backend whose repair has failed, and is to be tried again later."""
+    query = select(_V.id).where(
+        _V.backend == backend,
+        _V.compare_attempts > 0,
+        _V.compare_at > cast(schema.now(), BigInteger),
+    )
+    return set(connection.execute(query).scalars())
+
+
 def seconds_to_comparison(connection: Connection, backends: Iterable[str]) -> float | None:
     """How long until the next comparison is due; None where none is; 0 where one is."""
     earliest = type_coerce(func.min(_V.compare_at), BigInteger)
