@@ -10,6 +10,8 @@ import pytest
 
 from volflow.drivers.local import LocalDriver
 from volflow.testing import DriverConformance, MemoryDriver
+from volflow.testing.conformance.deaths import DeathTests
+from volflow.testing.conformance.sessions import SessionTests
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +43,16 @@ class CannotTell(MemoryDriver):
         return [replace(export, sessions=None) for export in super().list_exports()]
 
 
-class TestDriverThatCannotTellSessions(TestMemoryDriver):
+class TestDriverThatCannotTellSessions(SessionTests, DeathTests):
     tells_sessions = False
     crash_step = 7
 
     def make_driver(self, tmp_path):
         self.backend = getattr(self, "backend", None) or CannotTell()
         return self.backend
+
+    login = TestMemoryDriver.login
+    logout = TestMemoryDriver.logout
 
 
 class TestLocalDriver(DriverConformance):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from volflow.tasks.base import Step
 from volflow.tasks.export import apply_model_update
 from volflow.tasks.run import Run
+from volflow.tasks.sessions import require_unused
 
 
 class CreateVolume(Step):
@@ -27,10 +28,14 @@ class CreateVolume(Step):
 class DeleteVolume(Step):
     """Delete the volume on the backend.
 
-    Effect: the backend's volume is gone. Undo: there is none; the volume ends in ``error``.
+    Effect: the backend's volume is gone, with an export that a request in doubt has left, unless
+    that is in use. Undo: there is none; the volume ends in ``error``.
     """
 
     outside = True
 
     def do(self, run: Run) -> None:
+        if run.backend.export() is not None:
+            require_unused(run)
+            run.backend.call("remove_export", run.context, run.volume)
         run.backend.call("delete_volume", run.context, run.volume)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,7 +18,7 @@ from volflow.testing.conformance.hooks import Hooks
 from volflow.testing.scenarios import CONTEXT
 
 WORKERS = 6
-ROUNDS = 2
+ROUNDS = 4
 
 
 class ThreadTests(Hooks):
@@ -35,12 +38,31 @@ class ThreadTests(Hooks):
             for _ in range(ROUNDS):
                 _live_once(bench, driver, volume)
 
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for done in [pool.submit(work, *each) for each in zip(drivers, volumes, strict=True)]:
+        with _restless(), ThreadPoolExecutor(WORKERS + 1) as pool:
+            works = [pool.submit(work, *each) for each in zip(drivers, volumes, strict=True)]
+            looks = pool.submit(_look_meanwhile, bench.next_driver(), works)
+            for done in (*works, looks):
                 done.result()
         assert [bystander.id] == [export.volume_id for export in bench.exports()]
         assert {bench.key(bench.host_b)} == bench.acl(bystander)
         assert info == bench.connect(bystander, bench.host_b)
+
+
+@contextmanager
+def _restless() -> Iterator[None]:
+    """Let threads meet each other often, between any two lines."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def _look_meanwhile(driver: Driver, works: list[Future[None]]) -> None:
+    """List all exports as long as others come and go, as recovery does."""
+    while not all(work.done() for work in works):
+        list(driver.list_exports())
 
 
 def _live_once(bench: Bench, driver: Driver, volume: DriverVolume) -> None:
