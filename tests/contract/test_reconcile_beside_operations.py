@@ -164,6 +164,25 @@ def test_what_a_waiting_operation_needs_is_made_again(place: Place) -> None:
     assert [] == place.violations()
 
 
+def test_an_operation_owns_only_its_own_volume(place: Place) -> None:
+    """When a hand names it on another volume, that one is freed, and the operation waits on."""
+    owner = place.manager.reserve_volume(place.context, place.free).operation_id
+    assert owner is not None
+    before = place.manager.get_operation(place.context, owner)
+    place.hand.change("volumes", place.attached, operation_id=owner)
+    leave_an_access(place)
+
+    found = place.reconcile(repair=True)
+
+    assert {Kind.STATUS_UNOWNED, Kind.ACCESS_UNJUSTIFIED} == {d.kind for d in found}
+    assert all(difference.repaired for difference in found)
+    assert {place.attached} == {difference.volume_id for difference in found}
+    assert before == place.manager.get_operation(place.context, owner)
+    assert [] == place.violations()
+    place.manager.unreserve_volume(place.context, place.free)
+    assert [] == place.violations()
+
+
 def test_what_a_stopped_undo_still_has_is_no_difference(
     place: Place, faulty: FaultyDriver
 ) -> None:
