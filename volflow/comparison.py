@@ -192,12 +192,9 @@ def _marks(snapshot: Any) -> Any:
 def _differences(backend: str, seen: Snapshot, export: Export | None) -> list[Difference]:
     volume = seen.volume.volume
     found = list(differences(volume, entitlement(seen.attachments, seen.operation), export))
-    if volume.backend == backend:
-        return found
-    # Two backends may share a target: then each lists what is the other's, and nothing differs.
-    return (
-        [_unknown(backend, export, f"it is one of {volume.backend}")] if found and export else []
-    )
+    if volume.backend == backend or not found:
+        return found  # two backends may share a target, and each list what is the other's
+    return [] if export is None else [_unknown(backend, export, f"{volume.backend} has it")]
 
 
 def _unknown(backend: str, export: Export, why: str) -> Difference:

@@ -81,7 +81,7 @@ def test_what_may_be_somebody_else_s_is_left(place: Place, harm: Harm, force: bo
     harm.do(place)
     with nothing_changes(place.manager, place.backend):
         (found,) = place.reconcile(repair=True, force=force)
-    assert (harm.kind, False) == (found.kind, found.repaired)
+    assert (harm.kind, False, None) == (found.kind, found.repaired, found.error)
 
 
 def test_all_that_differs_is_found_and_repaired_at_once(place: Place) -> None:

@@ -12,9 +12,9 @@ from tests.contract.harms import (
     lose_the_access,
     lose_the_export,
 )
-from tests.contract.lab import HOST_B, KEY_A, KEY_B, Call, Gate, Telling
+from tests.contract.lab import HOST_A, HOST_B, KEY_A, KEY_B, Call, Gate, Telling
 from volflow import DifferenceKind as Kind
-from volflow import exceptions
+from volflow import Volume, exceptions
 from volflow.exceptions import ConnectionFailed, ExportFailed
 from volflow.testing import Crash, Fault, FaultyDriver
 
@@ -36,6 +36,41 @@ def test_what_an_operation_runs_on_is_left_alone(
     assert [] == driver.names
     gate.opened.set()
     assert "attached" == call.value().attach_status
+    assert [] == place.violations()
+
+
+def test_what_another_attachment_lacks_waits_for_the_operation(
+    place: Place, shared: Volume, open_manager: OpenManager, driver: Telling
+) -> None:
+    """While one host is being attached, the other's lost access is not looked at, and then is."""
+    place.manager.attach_volume(place.context, shared.id, HOST_A, host_name="a")
+    place.backend.acls[shared.id].clear()
+    gate = Gate()
+    driver.on["initialize_connection"] = gate.stop
+    call = Call(open_manager().attach_volume, place.context, shared.id, HOST_B, host_name="b")
+    gate.wait()
+    assert [] == place.reconcile(repair=True, force=True)
+    assert set() == place.backend.acls[shared.id]
+    gate.opened.set()
+    call.value()
+    (found,) = place.reconcile(repair=True)
+    assert (Kind.ACCESS_MISSING, KEY_A, True) == (found.kind, found.initiator, found.repaired)
+    assert [] == place.violations()
+
+
+def test_what_is_being_repaired_is_not_repaired_twice(
+    place: Place, open_manager: OpenManager, driver: Telling
+) -> None:
+    """While recovery makes an export again, it is no difference."""
+    lose_the_export(place)
+    gate = Gate()
+    driver.on["ensure_export"] = gate.stop
+    call = Call(open_manager().recover)
+    gate.wait()
+    assert [] == place.reconcile(repair=True)
+    gate.opened.set()
+    assert 1 == len(call.value().cleaned)
+    assert [] == place.reconcile()
     assert [] == place.violations()
 
 
@@ -126,6 +161,25 @@ def test_what_a_waiting_operation_needs_is_made_again(place: Place) -> None:
     )
     place.backend.login(info, KEY_B)
     place.manager.attach(place.context, place.free, None, "b", None)
+    assert [] == place.violations()
+
+
+def test_an_operation_owns_only_its_own_volume(place: Place) -> None:
+    """When a hand names it on another volume, that one is freed, and the operation waits on."""
+    owner = place.manager.reserve_volume(place.context, place.free).operation_id
+    assert owner is not None
+    before = place.manager.get_operation(place.context, owner)
+    place.hand.change("volumes", place.attached, operation_id=owner)
+    leave_an_access(place)
+
+    found = place.reconcile(repair=True)
+
+    assert {Kind.STATUS_UNOWNED, Kind.ACCESS_UNJUSTIFIED} == {d.kind for d in found}
+    assert all(difference.repaired for difference in found)
+    assert {place.attached} == {difference.volume_id for difference in found}
+    assert before == place.manager.get_operation(place.context, owner)
+    assert [] == place.violations()
+    place.manager.unreserve_volume(place.context, place.free)
     assert [] == place.violations()
 
 
