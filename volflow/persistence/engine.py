@@ -165,7 +165,7 @@ class Database:
         except (db_exc.DBError, SQLAlchemyError) as e:
             _raise_interruption(e)
             if not finished:
-                if _LOCKED in str(e):
+                if _may_pass(e):
                     raise _Again from e
                 raise
             cause = e
@@ -173,6 +173,8 @@ class Database:
             raise cause
         if self._ask(landed):
             return result
+        if self.is_sqlite and not _may_pass(cause):
+            raise cause
         raise _Again from cause
 
     def _ask(self, landed: Callable[[Connection], bool]) -> bool:
@@ -240,6 +242,12 @@ def _checked_url(url: str) -> URL:
     if parsed.get_backend_name() == "sqlite" and (not named or "memory" in parsed.query.values()):
         raise InvalidInput("the database has to outlive the process: name a SQLite file")
     return parsed
+
+
+def _may_pass(error: Exception) -> bool:
+    """True where a SQLite file is only busy; a full disk, say, is there for longer."""
+    passing = isinstance(error, (db_exc.DBDeadlock, db_exc.DBConnectionError))
+    return passing or _LOCKED in str(error)
 
 
 @contextmanager

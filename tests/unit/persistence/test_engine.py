@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,23 @@ def test_a_lost_reply_that_nobody_can_explain_is_an_error(database: Database) ->
     with points.watching(database), pytest.raises(DatabaseError):
         database.write(add)
     assert points.struck == "commit before"
+
+
+def commits_refused(database: Database, said: str) -> int:
+    """Refuse one commit with these words; return how often it was tried."""
+    tried: list[Connection] = []
+    points = Points(1)
+    points.error = lambda name: sqlite3.OperationalError(said)
+    with points.watching(database), suppress(DatabaseError):
+        database.write(tried.append, landed=landed)
+    assert points.struck == "commit before"
+    return len(tried)
+
+
+def test_a_commit_is_tried_again_only_where_that_may_help(database: Database) -> None:
+    """A file that is busy is soon free; a disk that is full stays so, and its caller is told."""
+    assert 2 == commits_refused(database, "database is locked")
+    assert 1 == commits_refused(database, "database or disk is full")
 
 
 def test_an_error_says_what_the_database_said_and_no_more(database: Database) -> None:
