@@ -9,8 +9,11 @@ from dataclasses import replace
 import pytest
 
 from volflow.drivers.local import LocalDriver
+from volflow.exceptions import InvalidConnector
 from volflow.testing import DriverConformance, MemoryDriver
+from volflow.testing.conformance.connections import ConnectionTests
 from volflow.testing.conformance.deaths import DeathTests
+from volflow.testing.conformance.errors import ErrorTests
 from volflow.testing.conformance.sessions import SessionTests
 
 
@@ -53,6 +56,36 @@ class TestDriverThatCannotTellSessions(SessionTests, DeathTests):
 
     login = TestMemoryDriver.login
     logout = TestMemoryDriver.logout
+
+
+class ByNqn(MemoryDriver):
+    """Its hosts have an nqn, and no initiator."""
+
+    def validate_connector(self, connector):
+        if not isinstance(connector.get("nqn"), str) or not connector["nqn"]:
+            raise InvalidConnector("the connector has no nqn")
+
+    def initiator_of(self, connector):
+        return connector["nqn"].lower()
+
+    def initialize_connection(self, volume, connector):
+        return super().initialize_connection(
+            volume, {**connector, "initiator": self.initiator_of(connector)}
+        )
+
+    def terminate_connection(self, volume, connector, force=False):
+        super().terminate_connection(volume, {"initiator": self.initiator_of(connector)}, force)
+
+
+class TestDriverWithOtherConnectors(ConnectionTests, ErrorTests, DeathTests):
+    crash_step = 11
+    connectors = ({"nqn": "nqn.2014-08.org.example:a"}, {"nqn": "nqn.2014-08.org.example:b"})
+    bad_connectors = ({}, {"nqn": ""}, {"initiator": "iqn.2004-10.org.example:a"})
+    make_broken_driver = None
+
+    def make_driver(self, tmp_path):
+        self.backend = getattr(self, "backend", None) or ByNqn()
+        return self.backend
 
 
 class TestLocalDriver(DriverConformance):
