@@ -1,12 +1,13 @@
 # Every target sets up what it needs: see tools/bootstrap.sh.
 
 .POSIX:
-.PHONY: help demo test lint types bench docs clean distclean
+.PHONY: help demo test lint types bench simulate docs clean distclean
 .SILENT:
 
 PY = .venv/bin/python
 # Passed on: make test ARGS='-k attach', make demo ARGS=--help
 ARGS =
+SEEDS = 1000
 PYTHON ?=
 
 help:
@@ -16,6 +17,7 @@ help:
 	echo 'make types      mypy --strict, and the stubs against what is installed'
 	echo 'make docs       run the examples in the docs and the docstrings'
 	echo 'make bench      measure'
+	echo 'make simulate   play SEEDS= schedules of deaths, stalls, refusals and lost replies'
 	echo 'make clean      remove what the tools cached and built; distclean: .venv too'
 	echo 'ARGS= is passed on; PYTHON= names the interpreter that .venv is made of.'
 
@@ -46,6 +48,10 @@ types:
 bench:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh
 	$(PY) -m benchmarks $(ARGS)
+
+simulate:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	$(PY) -m volflow.testing.simulation --seeds $(SEEDS) $(ARGS)
 
 docs:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh

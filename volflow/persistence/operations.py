@@ -204,7 +204,9 @@ def take_over(
 
 def run_of(connection: Connection, operation_id: str) -> tuple[str | None, int] | None:
     """The run that committed last, or took the operation over, and its epoch."""
-    row = connection.execute(select(_T.run_id, _T.epoch).where(_T.id == operation_id)).one_or_none()
+    row = connection.execute(
+        select(_T.run_id, _T.epoch).where(_T.id == operation_id)
+    ).one_or_none()
     return None if row is None else (row.run_id, row.epoch)
 
 
