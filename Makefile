@@ -1,12 +1,13 @@
 # Every target sets up what it needs: see tools/bootstrap.sh.
 
 .POSIX:
-.PHONY: help demo test lint types bench docs matrix mutants clean distclean
+.PHONY: help demo test lint types bench docs matrix simulate mutants clean distclean
 .SILENT:
 
 PY = .venv/bin/python
 # Passed on: make test ARGS='-k attach', make demo ARGS=--help
 ARGS =
+SEEDS = 1000
 PYTHON ?=
 
 help:
@@ -18,6 +19,7 @@ help:
 	echo 'make bench      measure'
 	echo 'make matrix     die at every point of every scenario, and again in its recovery'
 	echo 'make mutants    take one safeguard out at a time, and see the tests fail'
+	echo 'make simulate   play SEEDS= schedules of deaths, stalls, refusals and lost replies'
 	echo 'make clean      remove what the tools cached and built; distclean: .venv too'
 	echo 'ARGS= is passed on; PYTHON= names the interpreter that .venv is made of.'
 
@@ -58,6 +60,10 @@ matrix:
 mutants:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh
 	$(PY) -m tests.mutants $(ARGS)
+
+simulate:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	$(PY) -m volflow.testing.simulation --seeds $(SEEDS) $(ARGS)
 
 docs:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh

@@ -1,4 +1,4 @@
-"""What callers hear: only errors that the interface names, each with its reason, the first first."""
+"""What callers hear: only errors that the interface names, each with its reason."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _KEYED = {"reserve_volume": "attach", "attach_volume": "attach"} | {
 }
 _ONE_SHOTS = frozenset({"attach_volume", "detach_volume"})
 _NOTIFICATIONS = frozenset({"attach_volume", "detach_volume"})
-_UNKNOWN = (Fenced, DatabaseError, VolumeNotFound)
-"""What says nothing of how the operation ended; the last: its volume was deleted since."""
+_UNKNOWN = (Fenced, DatabaseError, RollbackIncomplete, ConnectionInUse, VolumeNotFound)
+"""What says nothing of how the operation ends; the last: its volume was deleted since."""
 _READING = frozenset({"get_volume", "list_attachments", "get_operation"})
 
 
@@ -140,5 +140,8 @@ def _first_ones(refusals: list[Refusal]) -> Iterator[str]:
     for refusal in refusals:
         if refusal.method not in _NOTIFICATIONS:
             yield refusal.tag
-            if refusal.error is not TransientDriverError and refusal.method != "validate_connector":
+            if (
+                refusal.error is not TransientDriverError
+                and refusal.method != "validate_connector"
+            ):
                 return

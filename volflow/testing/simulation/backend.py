@@ -25,7 +25,6 @@ from volflow.locks import inherited_fds
 from volflow.models import Connector, DriverVolume
 from volflow.testing.memory import MemoryDriver
 from volflow.testing.simulation.plan import Strike
-from volflow.testing.simulation.scheduler import Actor
 from volflow.testing.simulation.world import World
 
 _ERRORS: dict[str, type[Exception]] = {
@@ -191,7 +190,7 @@ class Way:
             self._refuse(key[0])
 
     def _orphan(self, key: tuple[str, str], seconds: float, happen: Callable[[], Any]) -> None:
-        """Let the process die, and the command that it started go on with the lock it inherited."""
+        """Let the process die, and its command go on with the lock that it inherited."""
         name, volume_id = key
         inherited = [os.dup(fd) for fd in inherited_fds()]
         self._inherited |= set(inherited)

@@ -15,10 +15,8 @@ from volflow.exceptions import (
     ConnectionFailed,
     DatabaseError,
     Fenced,
-    VolflowError,
 )
 from volflow.models import Attachment
-from volflow.testing.scenarios import BACKEND
 from volflow.testing.simulation.backend import Backend
 from volflow.testing.simulation.ledger import Ledger
 from volflow.testing.simulation.network import Network, Reply, Request
@@ -65,7 +63,13 @@ class Caller:
     :param done: told when it has ended.
     """
 
-    def __init__(self, script: Script, place: Place, done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        script: Script,
+        place: Place,
+        story: Callable[[Caller], Play],
+        done: Callable[[], None],
+    ) -> None:
         self.name = f"c{script.number}"
         self.place = place
         self.random = random.Random(f"{place.seed} caller {script.number}")  # noqa: S311 - repeatable
@@ -74,8 +78,9 @@ class Caller:
         self.host = HOSTS[script.host % len(HOSTS)]
         self.connector = connector_of(self.host)
         self._asked = 0
+        self._calls = script.calls
         self._done = done
-        self._play = STORIES[script.kind](self)
+        self._play = story(self)
 
     def begin(self) -> None:
         """Play the story to its end."""
@@ -102,6 +107,8 @@ class Caller:
         """
         for turn in range(TRIES):
             self.leave_perhaps()
+            if self._asked >= self._calls:
+                raise Gone
             self._asked += 1
             name = f"{self.name}.{self._asked} {verb}"
             reply: Reply = yield Request(name, verb, arguments)
@@ -279,94 +286,3 @@ class Caller:
 def connector_of(host: str) -> dict[str, Any]:
     """The connector of a host."""
     return {"initiator": f"iqn.2004-10.org.example:{host}", "host": host}
-
-
-def play_six(caller: Caller) -> Play:
-    """Attach with the six calls, and detach after a while."""
-    attachment = yield from caller.attach_six()
-    if attachment is not None and caller.chance(0.8):
-        yield from caller.detach(attachment)
-
-
-def play_at_once(caller: Caller) -> Play:
-    """Attach in one call, and detach after a while."""
-    attachment = yield from caller.attach_at_once()
-    if attachment is not None and caller.chance(0.8):
-        yield from caller.detach(attachment)
-
-
-def play_cleaner(caller: Caller) -> Play:
-    """Detach by force what somebody else attached."""
-    for _ in range(3):
-        yield from caller.think()
-        found = caller.place.ledger.some_attachment(caller.random)
-        if found is not None:
-            caller.volume_id = found.volume_id
-            yield from caller.detach_at_once(found, force=True)
-
-
-def play_canceller(caller: Caller) -> Play:
-    """Cancel what somebody else began."""
-    for _ in range(4):
-        yield from caller.think()
-        found = caller.place.ledger.some_operation(caller.random)
-        if found is not None:
-            yield from caller.ask("cancel_operation", operation_id=found)
-
-
-def play_maintainer(caller: Caller) -> Play:
-    """Take the volume out of use, and back."""
-    for on in (True, False, True, False):
-        yield from caller.think()
-        yield from caller.ask("set_maintenance", volume_id=caller.volume_id, on=on)
-
-
-def play_maker(caller: Caller) -> Play:
-    """Make a volume, use it, and delete it."""
-    wanted = {"size_gib": 1, "backend": BACKEND, "multiattach": caller.chance(0.3)}
-    made = caller.new_id()
-    reply = yield from caller.ask("create_volume", volume_id=made, **wanted)
-    if reply.error is not None:
-        return
-    caller.volume_id = made
-    if caller.chance(0.6):
-        attachment = yield from caller.attach_at_once()
-        if attachment is not None:
-            yield from caller.detach(attachment)
-    for _ in range(3):
-        reply = yield from caller.ask("delete_volume", volume_id=made)
-        if reply.error is None:
-            return
-        yield from caller.think()
-
-
-def play_reader(caller: Caller) -> Play:
-    """Look at everything, and wait for somebody's operation."""
-    for _ in range(3):
-        yield from caller.think()
-        yield from caller.ask("get_volume", volume_id=caller.volume_id)
-        yield from caller.ask("list_attachments", volume_id=caller.volume_id, live=False)
-        found = caller.place.ledger.some_operation(caller.random)
-        if found is not None:
-            yield from caller.ask("get_operation", operation_id=found)
-
-
-STORIES: dict[str, Callable[[Caller], Play]] = {
-    "six": play_six,
-    "at once": play_at_once,
-    "cleaner": play_cleaner,
-    "canceller": play_canceller,
-    "maintainer": play_maintainer,
-    "maker": play_maker,
-    "reader": play_reader,
-}
-WEIGHTS = {
-    "six": 9,
-    "at once": 7,
-    "cleaner": 2,
-    "canceller": 2,
-    "maintainer": 1,
-    "maker": 3,
-    "reader": 1,
-}
-"""How often a caller plays a story."""

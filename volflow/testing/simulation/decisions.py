@@ -74,6 +74,13 @@ class Dice(Ranks):
     def _draw(self, kind: Kind) -> float:
         return self._random.expovariate(1 / self._gaps[kind.name])
 
+    def _number(self, kind: Kind) -> float:
+        """A number of the kind's; small ones are more frequent, since what is near collides."""
+        share = self._random.random()
+        if kind.least >= 0:
+            share *= share
+        return round(kind.least + share * (kind.most - kind.least), 3)
+
     def is_restless(self, actor: Actor) -> bool:
         return self._random.random() < self._pace
 
@@ -88,21 +95,18 @@ class Dice(Ranks):
             self._left[kind.name] -= 1
             if self._left[kind.name] <= 0 and permits(kind.name):
                 self._left[kind.name] = self._draw(kind)
-                number = round(self._random.uniform(kind.least, kind.most), 3)
-                found = Strike(*moment, kind.name, number)
+                found = Strike(*moment, kind.name, self._number(kind))
                 self._strikes.append(found)
                 return found
         return None
 
     def written(self, scripts: Iterable[Script]) -> Schedule:
         """The schedule of what happened."""
-        return Schedule(
-            self.seed, tuple(scripts), tuple(self._strikes), tuple(self._switches)
-        )
+        return Schedule(self.seed, tuple(scripts), tuple(self._strikes), tuple(self._switches))
 
 
 class Replay(Ranks):
-    """Reads a schedule; an entry whose moment does not come, or is not permitted, is passed over."""
+    """Reads a schedule; an entry whose moment does not come is passed over."""
 
     def __init__(self, schedule: Schedule) -> None:
         super().__init__(schedule.seed)

@@ -12,11 +12,12 @@ DRIVER_CALL_SECONDS = 40.0
 class Kind(NamedTuple):
     """One kind of fault.
 
-    :ivar place: where it strikes: at any ``point``, at a ``statement`` or a ``commit``, in a
-        driver's ``effect`` or ``look``, at a caller's ``request`` or its ``reply``, or with the
-        ``weather``, which passes every few seconds.
+    :ivar place: where it strikes: at any ``point``, at a ``statement`` or a ``commit``, before
+        a transaction that is ``writing`` or once it is ``committed``, in a driver's ``effect`` or
+        ``look``, at a caller's ``request`` or its ``reply``, or with the ``weather``, which
+        passes every few seconds.
     :ivar gap: how many such places lie between two strikes, on the average.
-    :ivar least: its number is drawn between this and ``most``: seconds, where nothing else is said.
+    :ivar least: its number is drawn between this and ``most``: seconds, unless it says more.
     """
 
     name: str
@@ -33,6 +34,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("death", "point", 1200, 0.5, 60, "the process dies, and another opens later"),
     Kind("stall", "point", 2500, 5, 3 * LEASE_SECONDS, "the process stands still"),
     Kind("freeze", "point", 2500, 5, 3 * LEASE_SECONDS, "one thread stands still"),
+    Kind("doze", "committed", 90, 1.05 * LEASE_SECONDS, 3 * LEASE_SECONDS, "stall after a commit"),
+    Kind("nap", "writing", 90, 1.05 * LEASE_SECONDS, 3 * LEASE_SECONDS, "stall before a commit"),
     Kind("lost statement", "statement", 1500, 0, 0, "the connection breaks"),
     Kind("refused statement", "statement", 3000, 0, 0, "the disk fails"),
     Kind("lost commit", "commit", 60, 0, 0, "it happened, and the connection broke"),
@@ -55,7 +58,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("jump", "weather", 15, -300, 300, "the wall clock is set"),
     Kind("restart", "weather", 25, 0, 0, "the target forgets every export"),
     Kind("upgrade", "weather", 25, 0, 1, "all processes are replaced, one by one"),
-    Kind("swizzle", "weather", 25, 1, LEASE_SECONDS, "processes stop in one order, go on in another"),
+    Kind(
+        "swizzle", "weather", 25, 1, LEASE_SECONDS, "processes stop in one order, go on in another"
+    ),
 )
 
 NAMES = frozenset(kind.name for kind in KINDS)

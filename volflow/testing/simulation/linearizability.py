@@ -1,4 +1,4 @@
-"""Whether a history could have been: is there an order in which each action had its effect at once?
+"""Whether a history could have been: is there an order in which each action acts at once?
 
 The search of Wing and Gong, with the memory of what was tried that Lowe added: an action takes
 effect at one moment between its call and its return, and what could not have come later comes

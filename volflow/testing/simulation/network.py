@@ -65,9 +65,7 @@ class Network:
     :param judge: told of each call that returned.
     """
 
-    def __init__(
-        self, world: World, processes: Processes, judge: Callable[[Call], None]
-    ) -> None:
+    def __init__(self, world: World, processes: Processes, judge: Callable[[Call], None]) -> None:
         self._world = world
         self._processes = processes
         self._judge = judge
@@ -111,6 +109,7 @@ class Network:
                 reply = Reply(lost=True)
             self._world.scheduler.after(LATENCY_SECONDS, lambda: heard(reply))
 
+        self._world.tell(f"{request.name} comes to {process.name}")
         self._processes.call(process, request.name, request.perform, done)
         return True
 

@@ -8,8 +8,7 @@ one out moves few of the others.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -29,6 +28,7 @@ class Script:
     :ivar kind: which story it plays.
     :ivar start: when it begins, in microseconds.
     :ivar volume: which volume, from 0; ``host`` likewise.
+    :ivar calls: after so many it goes away.
     """
 
     number: int
@@ -36,6 +36,7 @@ class Script:
     start: int
     volume: int
     host: int
+    calls: int = 99
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,6 @@ class Schedule:
     scripts: tuple[Script, ...] = ()
     strikes: tuple[Strike, ...] = ()
     switches: tuple[Switch, ...] = field(default=(), repr=False)
-
-    def with_parts(self, parts: Iterable[Script | Strike | Switch]) -> Self:
-        """The schedule with these entries and no others, in their order."""
-        chosen = list(parts)
-        return replace(
-            self,
-            scripts=tuple(p for p in chosen if isinstance(p, Script)),
-            strikes=tuple(p for p in chosen if isinstance(p, Strike)),
-            switches=tuple(p for p in chosen if isinstance(p, Switch)),
-        )
 
     def to_json(self) -> str:
         """The schedule as a document, one entry a line."""

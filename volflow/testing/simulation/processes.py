@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from volflow.exceptions import DatabaseError
@@ -136,7 +137,7 @@ class Processes:
         until = self._world.scheduler.now + int(strike.number * SECOND)
         process = actor.group
         assert isinstance(process, Process)
-        if strike.kind == "stall":
+        if strike.kind in ("stall", "doze", "nap"):
             process.stalled_until = until
         elif strike.kind == "freeze":
             self._world.pause("frozen", strike.number)
@@ -182,10 +183,11 @@ class Processes:
         """Stop processes one by one, and let them go on in another order."""
         stopped = dice.sample(self.all, len(self.all) - 1)
         order = dice.sample(stopped, len(stopped))
+        after = self._world.scheduler.after
         for number, process in enumerate(stopped):
-            self._world.scheduler.after(number, lambda p=process: self._stall(p, 10 * seconds))
+            after(number, partial(self._stall, process, 10 * seconds))
         for number, process in enumerate(order):
-            self._world.scheduler.after(seconds + number, lambda p=process: self._stall(p, 0))
+            after(seconds + number, partial(self._stall, process, 0))
 
     def _stall(self, process: Process, seconds: float) -> None:
         self._world.tell(f"{process.name} {'stands still' if seconds else 'goes on'}")

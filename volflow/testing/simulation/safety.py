@@ -145,6 +145,8 @@ class Safety:
         before = self.claims.get(operation_id)
         if before is not None and before is not actor:
             before.notes["fenced"] = True
+            if not before.ended:
+                self._world.tally["fenced"] += 1
         if actor is not None:
             actor.notes.setdefault("claimed", set()).add(operation_id)
         self.claims[operation_id] = actor
@@ -171,7 +173,8 @@ class Safety:
         found = derive_status(AttachStatus(a.attach_status) for a in live)
         if volume.status in _DERIVED and (volume.status, volume.attach_status) != found:
             world.violate(
-                "G1 status", f"volume {short} is {volume.status}/{volume.attach_status}, not {found}"
+                "G1 status",
+                f"volume {short} is {volume.status}/{volume.attach_status}, not {found}",
             )
         open_ = [op for op in self.unsettled if op.volume_id == volume.id]
         if len(open_) > 1:
@@ -262,7 +265,7 @@ def _changed(before: dict[str, Row], after: dict[str, Row]) -> list[Row]:
 
 
 def _is_harmless(old: OperationRow, new: OperationRow) -> bool:
-    """True where a change is one that others may make: to cancel it, or to touch one that waits."""
+    """True where others may make a change: they cancel it, or touch one that waits."""
     alike = new._replace(cancel_requested=old.cancel_requested)
     if old.state == new.state == OperationState.WAITING:
         alike = alike._replace(revision=old.revision)

@@ -22,7 +22,6 @@ TICK = 100
 SECOND = 1_000_000
 
 
-
 class Chooser(Protocol):
     """Who goes on, where several can."""
 
@@ -53,6 +52,7 @@ class Actor:
     :ivar steps: how many points it passed.
     :ivar unstoppable: it goes on in a group that stands still: it holds what all others need.
     :ivar doomed: it is to die, and does nothing more.
+    :ivar ended: it is over; ``crashed``: it died.
     :ivar value: what its body returned; ``error`` is what it raised.
     :ivar notes: what others want to remember of it.
     """
@@ -77,6 +77,7 @@ class Actor:
         self.unstoppable = False
         self.doomed = False
         self.crashed = False
+        self.ended = False
         self.value: Any = None
         self.error: BaseException | None = None
         self.notes: dict[str, Any] = {}
@@ -235,6 +236,7 @@ class Scheduler:
 
     def ended(self, actor: Actor, worker: _Worker) -> None:
         """Take the baton from an actor that ended, and give it to the next."""
+        actor.ended = True
         self.actors.remove(actor)
         self._idle.append(worker)
         chosen = None

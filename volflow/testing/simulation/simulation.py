@@ -10,7 +10,7 @@ from pathlib import Path
 
 from volflow.testing.simulation.answers import Answers
 from volflow.testing.simulation.backend import Backend, Way
-from volflow.testing.simulation.callers import WEIGHTS, Caller, Place
+from volflow.testing.simulation.callers import Caller, Place
 from volflow.testing.simulation.decisions import Dice, Replay
 from volflow.testing.simulation.dice import loaded_dice
 from volflow.testing.simulation.ending import Ending
@@ -22,6 +22,7 @@ from volflow.testing.simulation.processes import Processes
 from volflow.testing.simulation.safety import Safety
 from volflow.testing.simulation.scheduler import SECOND, Deadlock
 from volflow.testing.simulation.store import Store
+from volflow.testing.simulation.stories import STORIES, WEIGHTS
 from volflow.testing.simulation.template import VOLUMES, Template, volume_id
 from volflow.testing.simulation.world import Line, Violation, World
 
@@ -29,8 +30,10 @@ PROCESSES = ["p1", "p2", "p3"]
 OPERATIONS = 20
 FAULTS = 5
 CALLERS = 40
-"""A random run ends when it had so many operations and faults, or at the latest so many callers."""
+"""A random run ends when it had so many operations and faults, or so many callers."""
 AT_ONCE = 4
+RUSH = 2_000
+"""Within so many microseconds callers come who want the same volume as the one before."""
 WEATHER_SECONDS = 4.0
 STEPS = 60_000
 """A run that takes more points than this goes round in circles."""
@@ -71,6 +74,7 @@ class Simulation:
         self._schedule = schedule
         self._dice = random.Random(f"{seed} callers")  # noqa: S311 - it has to be repeatable
         self._drawn = Dice(seed, kinds) if schedule is None else None
+        self._rush = self._dice.choice([0.0, 0.2, 0.6])
         self._scripts: list[Script] = []
         self._playing = 0
         self._world = World(self._drawn or Replay(schedule or Schedule(seed)))
@@ -149,15 +153,21 @@ class Simulation:
 
     def _draw(self) -> None:
         kind = self._dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        begins = self._world.scheduler.now + self._dice.randrange(1, 2 * SECOND)
-        volume, host = self._dice.randrange(6), self._dice.randrange(6)
+        rushes = self._dice.random() < self._rush
+        begins = self._world.scheduler.now + self._dice.randrange(
+            1, RUSH if rushes else 2 * SECOND
+        )
+        volume = self._dice.randrange(6)
+        if rushes and self._scripts:
+            volume = self._scripts[-1].volume
+        host = self._dice.randrange(6)
         script = Script(len(self._scripts), kind, begins, volume, host)
         self._scripts.append(script)
         self._add(script)
 
     def _add(self, script: Script) -> None:
         self._playing += 1
-        caller = Caller(script, self._place, self._ended)
+        caller = Caller(script, self._place, STORIES[script.kind], self._ended)
         self._world.scheduler.at(script.start, caller.begin)
 
     def _ended(self) -> None:

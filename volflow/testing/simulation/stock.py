@@ -31,9 +31,7 @@ class Stock:
         """Take a database back whose connections are closed."""
         self._free.append(database)
 
-    def _take(
-        self, url: str, lease_seconds: float = 60, clock: Clock = SYSTEM_CLOCK
-    ) -> Database:
+    def _take(self, url: str, lease_seconds: float = 60, clock: Clock = SYSTEM_CLOCK) -> Database:
         if not self._free:
             return Database(url, lease_seconds, clock)
         database = self._free.pop()

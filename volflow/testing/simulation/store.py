@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from volflow.persistence.engine import Database
     from volflow.testing.simulation.scheduler import Actor
 
+Act = Callable[[Any], None]
 Committed = Callable[["Actor | None"], None]
 
 
@@ -49,8 +51,30 @@ class Store:
     @contextmanager
     def watching(self, database: Database) -> Iterator[None]:
         """Make points of a process's statements and commits; its end ends its connections."""
-        dialect, read, out = database.engine.dialect, database.read, dict[Any, Any]()
-        commit, rollback, close = dialect.do_commit, dialect.do_rollback, dialect.do_close
+        dialect, out = database.engine.dialect, _Out()
+        listeners: dict[str, Callable[..., Any]] = {
+            "before_cursor_execute": self._statement,
+            "checkout": out.taken,
+            "checkin": out.returned,
+        }
+        for name, listener in listeners.items():
+            event.listen(database.engine, name, listener)
+        wrapped = self._wrapped(dialect.do_commit, dialect.do_rollback, dialect.do_close)
+        vars(dialect).update(wrapped)
+        vars(database)["read"] = self._watched(database.read)
+        try:
+            yield
+        finally:
+            out.end()
+            database.close()
+            for name, listener in listeners.items():
+                event.remove(database.engine, name, listener)
+            for name in wrapped:
+                del vars(dialect)[name]
+            del vars(database)["read"]
+
+    def _wrapped(self, commit: Act, rollback: Act, close: Act) -> dict[str, Act]:
+        """The dialect's acts on a connection, as points."""
 
         def do_commit(connection: Any) -> None:
             self._commit(connection, commit)
@@ -63,38 +87,18 @@ class Store:
             close(connection)
             self._release(connection)
 
+        return {"do_commit": do_commit, "do_rollback": do_rollback, "do_close": do_close}
+
+    def _watched(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        """A transaction to read in, with a point after it: what was read may be old by then."""
+
         @contextmanager
-        def watched_read(one_snapshot: bool = False) -> Iterator[Connection]:
+        def watched(one_snapshot: bool = False) -> Iterator[Connection]:
             with read(one_snapshot) as connection:
                 yield connection
             self._world.point("read")
 
-        def checkout(connection: Any, record: Any, proxy: Any) -> None:
-            out[record] = proxy
-
-        def checkin(connection: Any, record: Any) -> None:
-            out.pop(record, None)
-
-        listeners: dict[str, Callable[..., Any]] = {
-            "before_cursor_execute": self._statement,
-            "checkout": checkout,
-            "checkin": checkin,
-        }
-        for name, listener in listeners.items():
-            event.listen(database.engine, name, listener)
-        vars(dialect).update(do_commit=do_commit, do_rollback=do_rollback, do_close=do_close)
-        vars(database)["read"] = watched_read
-        try:
-            yield
-        finally:
-            for proxy in list(out.values()):  # what a death left lying about
-                proxy.invalidate()
-            database.close()
-            for name, listener in listeners.items():
-                event.remove(database.engine, name, listener)
-            for name in ("do_commit", "do_rollback", "do_close"):
-                del vars(dialect)[name]
-            del vars(database)["read"]
+        return watched
 
     def _statement(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if self._world.actor is None:
@@ -104,6 +108,7 @@ class Store:
         if found is not None:
             raise broken() if found.kind == "lost statement" else _failed()
         if statement == "BEGIN IMMEDIATE":
+            self._stall("writing")
             self._begin(_raw(connection.connection))
 
     def _strike(self, place: str) -> Strike | None:
@@ -111,6 +116,13 @@ class Store:
         if found is not None and actor is not None:
             actor.notes["database"] = True
         return found
+
+    def _stall(self, place: str) -> None:
+        """Stand still where others may take over meanwhile."""
+        found, actor = self._world.strike(place), self._world.actor
+        if found is not None and actor is not None:
+            self._world.afflict(actor, found)
+            self._world.pause(found.kind, 0)
 
     def _begin(self, connection: Any) -> None:
         while self._writer is not None:
@@ -134,12 +146,31 @@ class Store:
         if kind == "lost commit":
             raise broken()
         world.point("committed")
+        self._stall("committed")
 
     def _release(self, connection: Any) -> None:
         if self._writer is not None and _raw(connection) is self._writer:
             if self._writing is not None:
                 self._writing.unstoppable = False
             self._writer = self._writing = None
+
+
+class _Out:
+    """Connections that are out of their pool; a death may leave one lying about."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, Any] = {}
+
+    def taken(self, connection: Any, record: Any, proxy: Any) -> None:
+        self._found[record] = proxy
+
+    def returned(self, connection: Any, record: Any) -> None:
+        self._found.pop(record, None)
+
+    def end(self) -> None:
+        """Close them, before the garbage collector does at a moment of its own."""
+        for proxy in list(self._found.values()):
+            proxy.invalidate()
 
 
 def broken() -> DBConnectionError:
@@ -161,8 +192,7 @@ def _raw(connection: Any) -> Any:
 def _label(statement: str) -> str:
     """The verb of a statement and its table."""
     words = statement.split()
-    for before, after in zip(words, words[1:], strict=False):
+    for before, after in pairwise(words):
         if before in ("FROM", "INTO", "UPDATE"):
             return f"{words[0]} {after}"
     return statement
-

@@ -138,7 +138,7 @@ class World:
         return actor
 
     def _permits(self, kind: str) -> bool:
-        """Nobody stands still with SQLite's write lock: it holds up all (the guarantee says so)."""
+        """Nobody stands still with SQLite's write lock: all would, as the guarantee says."""
         actor = self.actor
         return kind == "death" or (actor is not None and not actor.unstoppable)
 
