@@ -123,7 +123,8 @@ class Comparison:
         """Compare what is due, or the whole backend, and repair what differs.
 
         What a restarted target has lost is made again; what a request in doubt, or a hand, has
-        left behind is taken away unless it is in use.
+        left behind is taken away unless it is in use. A volume in doubt that is attached is made
+        right anyhow: a request that came late may have changed credentials, which nobody lists.
 
         :param whole: look at all volumes of the backend, and not only at those that are due.
         :param eager: do not wait for the backoff of repairs that failed before.
@@ -135,9 +136,9 @@ class Comparison:
             waiting = set() if eager else audit.waiting_repairs(connection, backend)
         suspects = self.suspects(backend) - waiting if whole else set()
         for key, found in self.verified(backend, suspects | set(due)).items():
-            if not found and key in due:
+            if not found and key in due and not due[key].attached:
                 self._end(due[key])
-            elif any(d.kind is not DifferenceKind.EXPORT_UNKNOWN for d in found):
+            elif key in due or any(d.kind is not DifferenceKind.EXPORT_UNKNOWN for d in found):
                 outcome = self._recovered(key, found)
                 if outcome is not None:
                     yield outcome

@@ -142,6 +142,28 @@ def test_a_late_export_that_is_in_use_is_left_and_named(
     assert {} == backend.exports
 
 
+def test_credentials_that_a_late_request_brought_back_are_replaced(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    faulty: FaultyDriver,
+    clock: Bent,
+    volume: Volume,
+) -> None:
+    """When the volume is attached anew before the request of its first attach has its effect."""
+    faulty.faults.append(Fault("create_export", "before", TimeoutError("timed out")))
+    fail(manager, context, volume)
+    attachment = manager.attach_volume(context, volume.id, HOST_A, host_name="a")
+    backend.exports[volume.id] = "CHAP stale account"
+    clock.ahead = CALL_SECONDS + 1
+
+    assert 1 == len(manager.recover().cleaned)
+
+    assert attachment.connection_info is not None
+    backend.login(attachment.connection_info, KEY_A)
+    assert RecoveryReport() == manager.recover()
+
+
 def test_an_export_by_hand_is_taken_away(
     manager: VolumeManager, backend: MemoryDriver, volume: Volume
 ) -> None:

@@ -48,21 +48,24 @@ class Due(NamedTuple):
     """A volume that is to be compared with its backend.
 
     :ivar at: since when, as it is stored.
+    :ivar attached: somebody needs its export.
     """
 
     volume_id: str
     at: int
+    attached: bool
 
 
 def due_comparisons(connection: Connection, backend: str) -> list[Due]:
     """The volumes of a backend whose comparison is due, also of deleted ones, longest first."""
     query = (
-        select(_V.id, type_coerce(_V.compare_at, BigInteger))
+        select(_V.id, type_coerce(_V.compare_at, BigInteger), exists().where(_LIVE))
         .where(_V.backend == backend, _V.compare_at <= cast(schema.now(), BigInteger))
         .order_by(_V.compare_at)
         .limit(_BATCH)
     )
-    return [Due(*row) for row in connection.execute(query)]
+    found = connection.execute(query)
+    return [Due(volume_id, at, bool(attached)) for volume_id, at, attached in found]
 
 
 def waiting_repairs(connection: Connection, backend: str) -> set[str]:

@@ -29,7 +29,7 @@ from volflow.persistence.secrets import Cipher
 LOG = logging.getLogger(__name__)
 
 _T = schema.volumes.c
-_ALL = select(*schema.as_stored(schema.volumes))
+_ALL = select(*schema.as_stored(schema.volumes), schema.now().label("now"))
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
 _PUBLIC = tuple(f.name for f in fields(Volume))
 
@@ -38,7 +38,7 @@ _PUBLIC = tuple(f.name for f in fields(Volume))
 class StoredVolume:
     """A volume with what only the core knows of it.
 
-    :ivar unsure_until: how long an effect of unknown outcome may still come.
+    :ivar unsure_until: how long an effect of unknown outcome may still come; None: none may.
     :ivar compare_attempts: how often a repair has failed since the last one that did not.
     """
 
@@ -132,13 +132,15 @@ class Volumes:
 
     def _stored(self, row: RowMapping) -> StoredVolume:
         try:
-            return self._readable(schema.understood(schema.volumes, row))
+            return self._readable(schema.understood(schema.volumes, row), row["now"])
         except (ValueError, DatabaseError) as e:
             raise DatabaseError(f"the row of volume {row['id']} makes no sense: {e}") from None
 
-    def _readable(self, row: dict[str, Any]) -> StoredVolume:
+    def _readable(self, row: dict[str, Any], now: int) -> StoredVolume:
         revision, deleted_at = row.pop("revision"), row.pop("deleted_at")
         unsure, attempts = row.pop("unsure_until"), row.pop("compare_attempts")
+        if unsure is not None and unsure <= schema.Instant.read(now):
+            unsure = None
         del row["compare_at"]
         row["status"] = VolumeStatus(row["status"])
         row["attach_status"] = AttachStatus(row["attach_status"])

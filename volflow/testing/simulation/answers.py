@@ -122,6 +122,8 @@ class Answers:
         """True where a refusal is the first of this call, or one that another call met."""
         if "cannot be changed now" in str(error):
             return True
+        if "is not exported" in str(error) and self._world.struck["restart"]:
+            return True
         found = _TAG.search(str(error))
         if found is None:
             return False

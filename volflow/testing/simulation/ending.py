@@ -25,6 +25,9 @@ from volflow.testing.simulation.world import World
 SETTLING_SECONDS = DEADLINE_SECONDS + LEASE_SECONDS + 3 * DRIVER_CALL_SECONDS
 """By when everything has ended that nobody holds open, once nothing goes wrong any more."""
 
+COMPARISONS = 3
+"""After so many recoveries of each process nothing is left that a comparison repairs."""
+
 
 class Ending:
     """Heals the world, and judges what became of it."""
@@ -64,6 +67,17 @@ class Ending:
         world = self._world
         until = world.scheduler.now + int(SETTLING_SECONDS * SECOND) + world.set_back
         world.scheduler.run(lambda: self._is_quiet() or world.scheduler.now > until)
+        # What a restarted target has lost, the next comparison finds; what a request has left that
+        # was in doubt, the one after that.
+        doubt = world.scheduler.now + int(DRIVER_CALL_SECONDS * SECOND) + world.set_back
+        world.scheduler.run(lambda: world.scheduler.now > min(doubt, until))
+        turns = {process.name: process.turns + COMPARISONS for process in self._processes.all}
+        world.scheduler.run(
+            lambda: (
+                (self._is_quiet() and all(p.turns >= turns[p.name] for p in self._processes.all))
+                or world.scheduler.now > until
+            )
+        )
         for operation in [] if world.violations else self._safety.unsettled:
             world.violate("G1 liveness", f"operation {operation.id} never ends: {operation}")
             break
