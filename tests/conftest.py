@@ -10,11 +10,19 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import hypothesis
 import pytest
 
-pytest_plugins = ["tests.servers.postgresql"]
+pytest_plugins = [
+    "tests.servers.etcd",
+    "tests.servers.mariadb",
+    "tests.servers.postgresql",
+    "tests.servers.redis",
+    "tests.servers.zake",
+    "tests.servers.zookeeper",
+]
 
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 SESSION_VARIABLE = "VOLFLOW_TEST_SESSION"
@@ -23,6 +31,7 @@ hypothesis.settings.register_profile("volflow", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("volflow")
 
 RequireBinary = Callable[..., Path]
+RequireFile = Callable[[Path, str], Path]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,15 +73,27 @@ def require_binary() -> RequireBinary:
     """
 
     def require(name: str, package: str, *directories: str | Path) -> Path:
-        found = find_binary(name, *directories)
-        if found is None:
-            missing = f"{name} is not installed (Debian: {package})"
-            if CI:
-                pytest.fail(f"{missing}, and CI is set", pytrace=False)
-            pytest.skip(missing)
-        return found
+        return find_binary(name, *directories) or lacking(name, package)
 
     return require
+
+
+@pytest.fixture(scope="session")
+def require_file() -> RequireFile:
+    """Find a file that is no program: ``require_file(path, package)``; else as require_binary."""
+
+    def require(path: Path, package: str) -> Path:
+        return path if path.exists() else lacking(str(path), package)
+
+    return require
+
+
+def lacking(what: str, package: str) -> NoReturn:
+    """Skip the test, or where CI is set fail it."""
+    missing = f"{what} is not installed (Debian: {package})"
+    if CI:
+        pytest.fail(f"{missing}, and CI is set", pytrace=False)
+    pytest.skip(missing)
 
 
 def started_processes(token: str) -> dict[int, str]:

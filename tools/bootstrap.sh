@@ -101,6 +101,10 @@ has_postgresql() {
     done
     find_program initdb /usr/pgsql/bin /usr/local/pgsql/bin
 }
+has_mariadb() { find_program mariadbd && [ -e /usr/share/mysql/mysql_system_tables.sql ]; }
+has_redis() { find_program redis-server; }
+has_etcd() { find_program etcd; }
+has_zookeeper() { find_program java && [ -e /usr/share/java/zookeeper.jar ]; }
 
 lose() { # lose WHAT IN-DEMO IN-TEST
     if [ "$purpose" = demo ]; then
@@ -118,7 +122,13 @@ programs() {
     has_libiscsi || wanted="$wanted libiscsi-bin"
     has_qemu_utils || wanted="$wanted qemu-utils"
     has_qemu_iscsi || wanted="$wanted qemu-block-extra"
-    [ "$purpose" = demo ] || has_postgresql || wanted="$wanted postgresql"
+    if [ "$purpose" = test ]; then
+        has_postgresql || wanted="$wanted postgresql"
+        has_mariadb || wanted="$wanted mariadb-server-core"
+        has_redis || wanted="$wanted redis-server"
+        has_etcd || wanted="$wanted etcd-server"
+        has_zookeeper || wanted="$wanted libzookeeper-java default-jre-headless"
+    fi
     # shellcheck disable=SC2086 # package names
     if [ -n "$wanted" ] && may_install; then install $wanted || :; fi
 
@@ -127,6 +137,10 @@ programs() {
     has_qemu_utils || lose "qemu-img (Debian: qemu-utils)" "the demo cannot read its volume through the connection" "the tests that read and write a volume"
     has_qemu_iscsi || lose "iSCSI for qemu-img (Debian: qemu-block-extra)" "the demo cannot read its volume through the connection" "the tests that read and write a volume"
     has_postgresql || lose "PostgreSQL server (Debian: postgresql)" "" "the tests on PostgreSQL"
+    has_mariadb || lose "MariaDB server (Debian: mariadb-server-core)" "" "the tests on MariaDB"
+    has_redis || lose "Redis server (Debian: redis-server)" "" "the tests on Redis"
+    has_etcd || lose "etcd (Debian: etcd-server)" "" "the tests on etcd"
+    has_zookeeper || lose "ZooKeeper (Debian: libzookeeper-java, default-jre-headless)" "" "the tests on ZooKeeper"
 }
 
 # -- the interpreter ---------------------------------------------------------------------

@@ -14,7 +14,6 @@ from volflow.testing.crash import Place
 from volflow.testing.invariants import violations
 from volflow.testing.scenarios import CONTEXT
 
-pytest_plugins = ["tests.servers.postgresql"]
 MakeUrl = Callable[[], str | None]
 
 

@@ -14,14 +14,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.servers.postgresql import (
+from tests.servers.postgresql import PostgresqlServer, running_server, server_binaries
+from tests.servers.process import (
     PREFIX,
-    PostgresqlServer,
     descendants,
     is_running,
     make_directory,
-    running_server,
-    server_binaries,
     sweep,
     temporary_root,
 )
@@ -156,7 +154,7 @@ def test_the_server_of_a_killed_owner_ends_and_is_swept(require_binary: RequireB
 
 
 def test_a_living_owners_directory_is_not_swept() -> None:
-    directory, lock = make_directory()
+    directory, lock = make_directory("nothing")
     sweep()
     assert directory.exists()
     assert temporary_root() == directory.parent
