@@ -34,6 +34,7 @@ class StoredOperation:
 
     :ivar arguments: what its calls were given, JSON.
     :ivar now: the database's clock when it was read.
+    :ivar posted_at: when its job was last posted; None: it was never submitted.
     """
 
     record: Operation
@@ -44,6 +45,7 @@ class StoredOperation:
     cancel_requested: bool
     lease_length: timedelta
     now: datetime
+    posted_at: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -93,6 +95,7 @@ def _stored(row: dict[str, Any]) -> StoredOperation:
         created_at=row["created_at"],
         finished_at=row["finished_at"],
         leftovers=tuple(leftovers),
+        priority=row["priority"],
     )
     now = schema.Instant().process_result_value(row["now"], None)  # type: ignore[arg-type]
     assert now is not None
@@ -105,6 +108,7 @@ def _stored(row: dict[str, Any]) -> StoredOperation:
         row["cancel_requested"],
         timedelta(microseconds=row["lease_length"] or 0),
         now,
+        row["posted_at"],
     )
 
 

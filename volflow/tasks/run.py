@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from volflow.models import (
 from volflow.persistence.attachments import StoredAttachment
 from volflow.persistence.flows import StoredFlow, collect
 from volflow.persistence.secrets import Cipher
-from volflow.persistence.work import FromNow, UnitOfWork
+from volflow.persistence.work import FromNow, Suspended, UnitOfWork
 from volflow.tasks.backend import Backend
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Run:
     :ivar entitlement: what the backend should hold of the volume while nothing changes it.
     :ivar compare_attempts: how often a repair of the volume has failed in a row.
     :ivar unsure_seconds: how long the effect of a driver call that failed may still come.
+    :ivar suspends: asked at each barrier whether the run is to stop there.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Run:
         self.entitlement = Entitlement((), frozenset(), None)
         self.compare_attempts = 0
         self.unsure_seconds: float | None = None
+        self.suspends: Callable[[], bool] | None = None
         self._attachment = attachment.attachment if attachment else None
         self._cipher = cipher
         self._lock = lock
@@ -342,6 +344,8 @@ class Run:
             self._lock.release()
 
     def _barrier(self, step: Step, undo: bool) -> None:
+        if self.suspends is not None and self.suspends():
+            raise Suspended(f"operation {self.operation.id} stops before {step.name}")
         if undo:
             self.work.cancellable = False
             self.work.set_operation(state=OperationState.REVERTING.value, **self.error_values())
