@@ -36,7 +36,7 @@ from volflow.models import (
 from volflow.models import Conductor as LivingConductor
 from volflow.oneshots import OneShots
 from volflow.opening import open_store
-from volflow.persistence.queue import limit_running
+from volflow.persistence import queue
 from volflow.persistence.records import Records
 from volflow.persistence.rekey import reencrypt
 from volflow.reconcile import Reconciler
@@ -146,6 +146,11 @@ class VolumeManager:
     def drivers(self) -> Mapping[str, Any]:
         """The drivers of this process, by backend."""
         return dict(self._drivers)
+
+    @property
+    def driver_call_seconds(self) -> float:
+        """The limit of one driver call."""
+        return self._limits.driver_call
 
     @classmethod
     def from_config(cls, path: str | Path) -> Self:
@@ -583,9 +588,14 @@ class VolumeManager:
         """
         return reencrypt(self.database, self._cipher)
 
-    def _limit(self, running: Mapping[str, int | None]) -> None:
-        if running:
-            self.database.write(lambda c: limit_running(c, running), landed=lambda c: False)
+    def _limit(self, wanted: Mapping[str, int | None]) -> None:
+        if not wanted:
+            return
+        with self.database.read() as connection:
+            limits = queue.limits(connection)
+        changed = {name: most for name, most in wanted.items() if limits.get(name) != most}
+        if changed:
+            self.database.write(lambda c: queue.limit(c, changed), landed=lambda c: False)
 
     def _set_up_drivers(self) -> None:
         context = RequestContext(overwrite=False)

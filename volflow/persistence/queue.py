@@ -167,14 +167,18 @@ def _skips_locked(connection: Connection) -> bool:
 # How many at a time
 
 
-def limit_running(connection: Connection, limits: Mapping[str, int | None]) -> None:
-    """Set how many operations a backend may run at a time; None: as many as there are."""
-    for name, limit in sorted(limits.items()):
-        statement = update(schema.backends).where(_B.name == name).values(max_running=limit)
+def limits(connection: Connection) -> dict[str, int | None]:
+    """How many operations backends may run at a time; None: any number."""
+    found = connection.execute(select(_B.name, _B.max_running)).all()
+    return {row.name: row.max_running for row in found}
+
+
+def limit(connection: Connection, limits: Mapping[str, int | None]) -> None:
+    """Set how many operations backends may run at a time."""
+    for name, most in sorted(limits.items()):
+        statement = update(schema.backends).where(_B.name == name).values(max_running=most)
         if connection.execute(statement).rowcount == 0:
-            found = select(_B.name).where(_B.name == name)
-            if connection.execute(found).one_or_none() is None:
-                connection.execute(insert(schema.backends).values(name=name, max_running=limit))
+            connection.execute(insert(schema.backends).values(name=name, max_running=most))
 
 
 def admit(connection: Connection, backend: str) -> None:
