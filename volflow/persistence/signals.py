@@ -11,7 +11,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func
@@ -145,14 +145,21 @@ class _Ear(threading.Thread):
     def run(self) -> None:
         while not self._stopped.is_set():
             try:
-                with self._engine.connect() as connection:
-                    connection.detach()
-                    self._hear(connection.connection.driver_connection)
+                with closing(self._connect()) as connection:
+                    self._hear(connection)
             except Exception as e:  # noqa: BLE001 - a server that is away; who waits looks itself
-                LOG.debug("signals of other processes are not heard: %s", e)
+                if not self._stopped.is_set():
+                    LOG.warning("other processes are not heard, and asked instead: %s", e)
             finally:
                 self.hears = False
             self._stopped.wait(RECONNECT_SECONDS)
+
+    def _connect(self) -> Any:
+        """Take a connection from the pool for good: it has to stay open."""
+        pooled = self._engine.raw_connection()
+        connection = pooled.driver_connection
+        pooled.detach()
+        return connection
 
     def _hear(self, connection: Any) -> None:
         connection.rollback()
