@@ -161,13 +161,21 @@ class VolumeManager:
         settings = load_settings(Path(path))
         return cls(drivers=settings.make_drivers(), **settings.arguments)
 
+    def stop(self) -> None:
+        """Begin nothing any more by itself: neither recovery nor conductors do.
+
+        What they hand back then is for other processes; :meth:`close` waits for what still runs.
+        """
+        self._recovery.stop()
+        if self._jobs is not None:
+            self._jobs.stop()
+
     def close(self) -> None:
         """Stop the threads and close the database; a run that goes on is waited for."""
         if self._closed:
             return
         self._closed = True
-        if self._jobs is not None:
-            self._jobs.stop()
+        self.stop()
         self._recovery.close()
         self._release()
 

@@ -103,11 +103,15 @@ class Recovery:
         self._thread.start()
         self._first_pass.wait(FIRST_PASS_SECONDS)
 
-    def close(self) -> None:
-        """End the thread; the operations that are being brought on end first."""
+    def stop(self) -> None:
+        """Begin nothing any more in the thread."""
         self._heard.close()
         self._closed.set()
         self._wake.set()
+
+    def close(self) -> None:
+        """End the thread; the operations that are being brought on end first."""
+        self.stop()
         if self._thread is not None:
             self._thread.join()
 

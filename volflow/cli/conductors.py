@@ -60,6 +60,7 @@ def run(options: Options, backends: tuple[str, ...], workers: int, name: str | N
         found.start()
         click.echo(f"volflow: conductor {found.label} serves {', '.join(backends)}", err=True)
         _until_stopped(found, stop)
+        manager.stop()
         if not found.wait(manager.driver_call_seconds):
             _leave(found)
         if found.error is not None:
@@ -129,7 +130,6 @@ def _until_stopped(found: Conductor, stop: int) -> None:
         if found.wait(0):
             return
     click.echo("volflow: stopping; what runs now is handed back after its step", err=True)
-    found.stop()
 
 
 def _leave(found: Conductor) -> None:
