@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +20,7 @@ from volflow.texts import is_storable
 TEXT_LENGTH = 255
 SIZE_MAX_GIB = 16 * 1024 * 1024
 JSON_LENGTH = 65536
+COUNT_MAX = 1_000_000
 
 
 def uuid_of(what: str, value: Any) -> str:
@@ -130,6 +132,45 @@ def choice(what: str, value: Any, among: type[StrEnum]) -> str | None:
     if not isinstance(value, str) or value not in known:
         raise InvalidInput(f"{what} has to be one of {', '.join(known)}, not {_shown(value)}")
     return str(value)
+
+
+def count(what: str, value: Any) -> int:
+    """A whole number above zero.
+
+    :raises InvalidInput: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= COUNT_MAX:
+        raise InvalidInput(f"{what} has to be a whole number above 0, not {_shown(value)}")
+    return value
+
+
+def priority(value: Any) -> int:
+    """A whole number; what is higher comes first.
+
+    :raises InvalidInput: it is none, or too large.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > COUNT_MAX:
+        raise InvalidInput(
+            f"priority has to be a whole number of at most {COUNT_MAX}, not {_shown(value)}"
+        )
+    return value
+
+
+def max_running(value: Any) -> dict[str, int | None]:
+    """How many operations backends may run at a time; None: any number.
+
+    :raises InvalidInput: it maps something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput("max_running has to map backend names to numbers")
+    return {
+        str(text("a backend's name", name, optional=False)): None
+        if most is None
+        else count(f"max_running of backend {name}", most)
+        for name, most in value.items()
+    }
 
 
 def limit(value: Any) -> int | None:

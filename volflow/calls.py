@@ -36,12 +36,13 @@ def new_operation(
     phase: str,
     volume: Volume,
     attachment_id: str | None,
+    state: OperationState = OperationState.RUNNING,
 ) -> Operation:
     """The record of an operation that begins now."""
     return Operation(
         id=operation_id or new_id(),
         kind=kind,
-        state=OperationState.RUNNING,
+        state=state,
         phase=phase,
         volume_id=volume.id,
         attachment_id=attachment_id,
@@ -331,6 +332,11 @@ class Calls:
         if stored is None:
             return snapshot, None
         if not stored.running:
+            if stored.record.state is OperationState.QUEUED:
+                raise InvalidVolume(
+                    f"volume {volume_id} is {snapshot.volume.volume.status}: operation "
+                    f"{stored.id} is queued for a conductor; cancel it, or wait for it"
+                )
             if not force:
                 rules.require_orderly(stored, phase)
             if stored.cancel_requested and stored.record.state is OperationState.WAITING:

@@ -22,6 +22,8 @@ from volflow.persistence.attachments import StoredAttachment
 from volflow.persistence.operations import StoredOperation
 
 _HAVE_ACCESS = (AttachStatus.ATTACHED, AttachStatus.DETACHING)
+_DECIDED = (OperationState.WAITING, OperationState.QUEUED)
+"""States in which an operation has left nothing half done."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def entitlement(
     if owner is None or mine is None:
         export = bool(needed) or _left_open(owner)
         return Entitlement(tuple(needed), frozenset(), export, tuple(attachments))
-    if owner.resting_state is not OperationState.WAITING:
+    if owner.resting_state not in _DECIDED:
         undecided = frozenset({mine.initiator} if mine.initiator else ())
         export = True if needed else None
         return Entitlement(tuple(needed), undecided, export, tuple(attachments))
@@ -95,7 +97,7 @@ def _own(
 
 
 def _has_access(owner: StoredOperation) -> bool:
-    """True where a waiting operation's initiator has to have access meanwhile."""
+    """True where the initiator of an operation that waits or is queued has to have access."""
     if owner.record.kind is OperationKind.ATTACH:
         return bool(owner.arguments.get("handed_out"))
     return not owner.arguments.get("terminated")
@@ -105,7 +107,7 @@ def _left_open(owner: StoredOperation | None) -> bool | None:
     """The answer for an export that no attachment needs: a stopped undo may still have it."""
     if owner is None or owner.record.settled or owner.record.kind is OperationKind.REPAIR:
         return False
-    return None if owner.resting_state is not OperationState.WAITING else False
+    return None if owner.resting_state not in _DECIDED else False
 
 
 def differences(

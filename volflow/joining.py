@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from volflow.backoff import jitter
@@ -14,8 +15,9 @@ from volflow.exceptions import (
     from_record,
 )
 from volflow.flows.phases import RESTORE
-from volflow.models import OperationKind, OperationState
+from volflow.models import Conductor, OperationKind, OperationState
 from volflow.persistence.operations import StoredOperation
+from volflow.persistence.queue import Full
 from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.work import Cancelled, Stale
 from volflow.runner import AlreadyRunning, Runner
@@ -62,15 +64,17 @@ class Joiner:
     def join(self, stored: StoredOperation, until: float | None = None) -> StoredOperation:
         """Wait until the operation rests; go on with it where its owner died.
 
+        One that is queued is run here where no conductor lives that would.
+
         :param until: on the monotonic clock; None waits as long as it takes.
         :raises TimeoutError: it did not rest in time.
-        :raises BackendNotFound: its owner died, and this process cannot go on with it.
+        :raises BackendNotFound: nobody runs it, and this process cannot.
         """
         clock, pause = self._runner.clock, PAUSE_SECONDS
         while stored.running or stored.record.state is OperationState.QUEUED:
             if until is not None and clock.monotonic() >= until:
                 raise TimeoutError(f"operation {stored.id} is still {stored.record.state}")
-            if not (stored.running and self.is_dead(stored) and self._resume(stored)):
+            if not self._bring_on(stored):
                 clock.sleep(pause)
                 pause = min(pause * 2, PAUSE_SECONDS_MAX)
             stored = self._records.operation(stored.id)
@@ -117,6 +121,25 @@ class Joiner:
 
         return self.repeat(attempt)
 
+    def require_same(
+        self,
+        stored: StoredOperation,
+        kind: OperationKind,
+        volume_id: str,
+        arguments: dict[str, Any],
+    ) -> None:
+        """Check that an operation id that comes again is used as it was.
+
+        :raises OperationConflict: it was used with other arguments.
+        """
+        record, given = stored.record, stored.arguments
+        if (
+            record.kind is not kind
+            or record.volume_id != volume_id
+            or any(given.get(k) != v for k, v in arguments.items() if k in _IDENTITY)
+        ):
+            raise OperationConflict(f"operation {stored.id} exists already, with other arguments")
+
     def same(
         self,
         stored: StoredOperation,
@@ -129,13 +152,7 @@ class Joiner:
         :raises OperationConflict: the id was used with other arguments.
         :raises VolflowError: the error with which it was rolled back.
         """
-        record, given = stored.record, stored.arguments
-        if (
-            record.kind is not kind
-            or record.volume_id != volume_id
-            or any(given.get(k) != v for k, v in arguments.items() if k in _IDENTITY)
-        ):
-            raise OperationConflict(f"operation {stored.id} exists already, with other arguments")
+        self.require_same(stored, kind, volume_id, arguments)
         found = self.join(stored).record
         if found.state is OperationState.ROLLED_BACK:
             if found.error is None:
@@ -149,6 +166,31 @@ class Joiner:
                 found.leftovers,
             )
         return self._records.operation(found.id)
+
+    def is_served(self, backend: str) -> bool:
+        """True where a conductor lives that runs what is queued for the backend."""
+        return any(found.alive and backend in found.backends for found in self.conductors())
+
+    def conductors(self) -> list[Conductor]:
+        """All conductors, oldest first; on this host the dead are known at once."""
+        gone = self._runner.leases.is_gone
+        return [
+            replace(found, alive=found.alive and not gone(found.owner))
+            for found in self._records.conductors()
+        ]
+
+    def _bring_on(self, stored: StoredOperation) -> bool:
+        if stored.running:
+            return self.is_dead(stored) and self._resume(stored)
+        return not self.is_served(stored.record.backend) and self._run(stored)
+
+    def _run(self, stored: StoredOperation) -> bool:
+        self._runner.driver(stored.record.backend)
+        try:
+            self._runner.run_queued(*self._runner.load_queued(stored.id))
+        except (AlreadyRunning, Cancelled, Fenced, Full, Stale):
+            return False
+        return True
 
     def _resume(self, stored: StoredOperation) -> bool:
         self._runner.driver(stored.record.backend)

@@ -135,6 +135,11 @@ class Leases:
         place, _, name = owner.rpartition(":")
         return place == self._place and not is_free(self._directory / name)
 
+    def is_gone(self, owner: str) -> bool:
+        """True where it is certain that the owner's process is dead."""
+        place, _, name = owner.rpartition(":")
+        return place == self._place and is_free(self._directory / name)
+
     def is_dead(self, owner: str, operation_id: str) -> bool:
         """True where it is certain that ``owner`` does not run the operation any more."""
         place, _, name = owner.rpartition(":")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +17,8 @@ from volflow.comparison import Comparison
 from volflow.coordination import VolumeLocks
 from volflow.exceptions import DriverError, InvalidInput, VolflowError
 from volflow.inventory import Inventory, checked_volume
+from volflow.jobs.conductor import Conductor
+from volflow.jobs.service import Jobs
 from volflow.joining import Joiner
 from volflow.leases import Leases
 from volflow.models import (
@@ -31,8 +33,10 @@ from volflow.models import (
     Volume,
     VolumeStatus,
 )
+from volflow.models import Conductor as LivingConductor
 from volflow.oneshots import OneShots
 from volflow.opening import open_store
+from volflow.persistence import queue
 from volflow.persistence.records import Records
 from volflow.persistence.rekey import reencrypt
 from volflow.reconcile import Reconciler
@@ -50,8 +54,8 @@ class VolumeManager:
     :param database: a SQLAlchemy URL. A SQLite file is created and migrated; a server's empty
         database is, too, and an older one has to be upgraded with ``volflow db upgrade``.
     :param drivers: backend name -> driver.
-    :param board: where ``submit_attach`` and ``submit_detach`` queue. No board is built into
-        this release: None is the only value.
+    :param board: URL of the job board where ``submit_attach`` and ``submit_detach`` queue, such
+        as ``sql:``. It is connected when it is needed; while it is away nothing is lost.
     :param lease_seconds: how long a run owns an operation without a sign of life.
     :param reservation_deadline_seconds: how long an operation waits for its caller's next
         call; None: for ever.
@@ -64,6 +68,9 @@ class VolumeManager:
         use the database; by default beside the key file.
     :param coordination: URL of the tooz backend whose locks all hosts share that use one storage
         backend, such as ``redis://host:6379``; None: they are one host.
+    :param max_running: backend name -> how many operations it may run at a time: conductors
+        leave the others queued; None: any number. It is kept in the database, and counts for
+        all processes; a backend that is not named keeps what it has.
     :param clock: the time to live by, for tests and simulations.
     :raises DatabaseError: the database, or its key file, cannot be used.
     :raises InvalidInput: an argument is wrong.
@@ -85,18 +92,21 @@ class VolumeManager:
         comparison_seconds: float = 60,
         lock_directory: str | Path | None = None,
         coordination: str | None = None,
+        max_running: Mapping[str, int | None] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        if board is not None:
-            raise InvalidInput("this release has no job boards: board has to be None")
-        limits = _limits(lease_seconds, reservation_deadline_seconds, driver_call_seconds)
+        limits = self._limits = _limits(
+            lease_seconds, reservation_deadline_seconds, driver_call_seconds
+        )
         self._drivers = _checked_drivers(drivers)
         store = self._open_store(database, key_file, lock_directory, limits.lease, clock)
         self.database = store.database
         self.leases = Leases(store.database, store.locks, limits.lease, limits.driver_call)
         self._closed = False
         self._locks: VolumeLocks | None = None
+        self._jobs: Jobs | None = None
         try:
+            self._jobs = None if board is None else Jobs(board, store.database)
             self._locks = VolumeLocks(
                 store.locks / "volumes", coordination, self.leases.owner, clock
             )
@@ -108,8 +118,11 @@ class VolumeManager:
             runner = Runner(runs, records)
             joiner = Joiner(runner, records)
             self._records = records
+            self._joiner = joiner
             self._cipher = store.cipher
             self._calls = Calls(runner, records, joiner)
+            if self._jobs is not None:
+                self._jobs.open(runner, records, joiner, self._calls)
             self._one_shots = OneShots(runner, records, joiner, self._calls)
             self._inventory = Inventory(runner, records, joiner)
             comparison = Comparison(runner, records)
@@ -119,8 +132,10 @@ class VolumeManager:
                 records,
                 joiner,
                 comparison,
+                None if self._jobs is None else self._jobs.outbox,
                 check.seconds("comparison_seconds", comparison_seconds) or 0.0,
             )
+            self._limit(check.max_running(max_running))
             if recover:
                 self._recovery.start()
         except BaseException:
@@ -132,6 +147,11 @@ class VolumeManager:
         """The drivers of this process, by backend."""
         return dict(self._drivers)
 
+    @property
+    def driver_call_seconds(self) -> float:
+        """The limit of one driver call."""
+        return self._limits.driver_call
+
     @classmethod
     def from_config(cls, path: str | Path) -> Self:
         """Open what an oslo.config file describes.
@@ -141,16 +161,28 @@ class VolumeManager:
         settings = load_settings(Path(path))
         return cls(drivers=settings.make_drivers(), **settings.arguments)
 
+    def stop(self) -> None:
+        """Begin nothing any more by itself: neither recovery nor conductors do.
+
+        What they hand back then is for other processes; :meth:`close` waits for what still runs.
+        """
+        self._recovery.stop()
+        if self._jobs is not None:
+            self._jobs.stop()
+
     def close(self) -> None:
         """Stop the threads and close the database; a run that goes on is waited for."""
         if self._closed:
             return
         self._closed = True
+        self.stop()
         self._recovery.close()
         self._release()
 
     def _release(self) -> None:
         self.leases.close()
+        if self._jobs is not None:
+            self._jobs.close(self._limits.driver_call)
         if self._locks is not None:
             self._locks.close()
         self.database.close()
@@ -411,12 +443,30 @@ class VolumeManager:
         mountpoint: str | None = None,
         mode: str = "rw",
         operation_id: str | None = None,
+        priority: int = 0,
     ) -> Operation:
-        """Queue an attach for a conductor.
+        """Queue an attach for a conductor; the volume is ``attaching`` from now on.
 
-        :raises InvalidInput: the manager has no board.
+        The backend's driver is not needed here, so that a connector that lacks what it wants is
+        found by the conductor. :meth:`wait` tells how it ended.
+
+        :param operation_id: a UUID of the caller's, the key under which the call is done once.
+        :param priority: what is higher is run first; among equals the oldest.
+        :raises InvalidInput: the manager has no board, or an argument is wrong.
+        :raises InvalidVolume: the volume's state forbids it.
+        :raises OperationConflict: the operation id was used with other arguments.
         """
-        raise InvalidInput("submit_attach needs a manager with a board")
+        return self._with_board("submit_attach").queue.submit_attach(
+            context,
+            _volume_id(volume_id),
+            connector,
+            instance_uuid,
+            host_name,
+            mountpoint,
+            mode,
+            check.optional_uuid("operation_id", operation_id),
+            check.priority(priority),
+        )
 
     def submit_detach(
         self,
@@ -425,12 +475,47 @@ class VolumeManager:
         attachment_id: str | None = None,
         force: bool = False,
         operation_id: str | None = None,
+        priority: int = 0,
     ) -> Operation:
-        """Queue a detach for a conductor.
+        """Queue a detach for a conductor; the volume is ``detaching`` from now on.
 
-        :raises InvalidInput: the manager has no board.
+        :param priority: what is higher is run first; among equals the oldest.
+        :raises InvalidInput: the manager has no board, or an argument is wrong.
+        :raises InvalidVolume: the volume's state forbids it.
+        :raises OperationConflict: the operation id was used with other arguments.
         """
-        raise InvalidInput("submit_detach needs a manager with a board")
+        return self._with_board("submit_detach").queue.submit_detach(
+            context,
+            _volume_id(volume_id),
+            check.optional_uuid("attachment_id", attachment_id),
+            check.flag("force", force),
+            check.optional_uuid("operation_id", operation_id),
+            check.priority(priority),
+        )
+
+    def conductor(
+        self, name: str | None = None, backends: Sequence[str] | None = None, workers: int = 4
+    ) -> Conductor:
+        """Make a conductor, which runs what is queued for backends of this process.
+
+        ``run()`` runs it in the calling thread, ``start()`` in one of its own, until ``stop()``.
+
+        :param name: what operators call it; by default the host's name.
+        :param backends: whom it serves; by default all whose drivers this process has.
+        :param workers: how many operations it runs at a time.
+        :raises InvalidInput: the manager has no board, or an argument is wrong.
+        :raises BackendNotFound: this process has no driver of a backend.
+        """
+        return self._with_board("conductor").conductor(name, backends, workers)
+
+    def list_conductors(self, context: RequestContext) -> list[LivingConductor]:
+        """The conductors that live, or died without a word, oldest first."""
+        return self._joiner.conductors()
+
+    def _with_board(self, call: str) -> Jobs:
+        if self._jobs is None:
+            raise InvalidInput(f"{call} needs a manager with a board")
+        return self._jobs
 
     def wait(self, operation_id: str, timeout: float | None = None) -> Operation:
         """Wait until an operation is settled, or needs attention.
@@ -510,6 +595,15 @@ class VolumeManager:
         :returns: how many secrets were written.
         """
         return reencrypt(self.database, self._cipher)
+
+    def _limit(self, wanted: Mapping[str, int | None]) -> None:
+        if not wanted:
+            return
+        with self.database.read() as connection:
+            limits = queue.limits(connection)
+        changed = {name: most for name, most in wanted.items() if limits.get(name) != most}
+        if changed:
+            self.database.write(lambda c: queue.limit(c, changed), landed=lambda c: False)
 
     def _set_up_drivers(self) -> None:
         context = RequestContext(overwrite=False)

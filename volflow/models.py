@@ -161,11 +161,34 @@ class Operation:
     created_at: datetime | None
     finished_at: datetime | None
     leftovers: tuple[str, ...] = ()
+    priority: int = 0
 
     @property
     def settled(self) -> bool:
         """True once no run will ever change this operation again."""
         return self.state in SETTLED
+
+
+@dataclass(frozen=True, slots=True)
+class Conductor:
+    """A process that runs queued operations of some backends.
+
+    :ivar owner: the name under which it owns the operations that it runs.
+    :ivar alive: it showed life within its lease; False: it died, or its host did.
+    :ivar running: the ids of the operations that it owns now.
+    """
+
+    id: str
+    name: str
+    owner: str
+    host: str
+    pid: int
+    backends: tuple[str, ...]
+    workers: int
+    started_at: datetime
+    seen_at: datetime
+    alive: bool
+    running: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,30 @@ _RESTS = (
 )
 POLL_SECONDS = 0.02
 POLL_SECONDS_MAX = 0.5
+POLL_SECONDS_FAR = 5.0
+"""Where other processes say that an operation is settled; a word of theirs may be lost."""
+
+
+def attach_given(
+    connector: Any, instance_uuid: Any, host_name: Any, mountpoint: Any, mode: Any
+) -> dict[str, Any]:
+    """What a whole attach is given, checked.
+
+    :raises InvalidInput: one of them is wrong.
+    """
+    given = {
+        "call": "attach_volume",
+        "connector": check.connector(connector),
+        **attach_arguments(instance_uuid, host_name, mountpoint, mode),
+    }
+    if given["instance_uuid"] is None and given["host_name"] is None:
+        given["host_name"] = check.text("the connector's host", given["connector"].get("host"))
+    return given
+
+
+def detach_given(attachment_id: str | None, force: bool) -> dict[str, Any]:
+    """What a whole detach is given."""
+    return {"call": "detach_volume", "wanted": attachment_id, "force": force or None}
 
 
 class OneShots:
@@ -49,13 +73,7 @@ class OneShots:
         mode: Any,
         operation_id: str | None,
     ) -> Attachment:
-        given = {
-            "call": "attach_volume",
-            "connector": check.connector(connector),
-            **attach_arguments(instance_uuid, host_name, mountpoint, mode),
-        }
-        if given["instance_uuid"] is None and given["host_name"] is None:
-            given["host_name"] = check.text("the connector's host", given["connector"].get("host"))
+        given = attach_given(connector, instance_uuid, host_name, mountpoint, mode)
 
         def known(stored: StoredOperation) -> Attachment:
             same = self._joiner.same(stored, OperationKind.ATTACH, volume_id, given)
@@ -85,7 +103,7 @@ class OneShots:
         force: bool,
         operation_id: str | None,
     ) -> Volume:
-        given = {"call": "detach_volume", "wanted": attachment_id, "force": force or None}
+        given = detach_given(attachment_id, force)
 
         def known(stored: StoredOperation) -> Volume:
             self._joiner.same(stored, OperationKind.DETACH, volume_id, given)
@@ -111,18 +129,23 @@ class OneShots:
 
         :raises TimeoutError: it did not settle in time.
         """
-        clock = self._runner.clock
+        clock, signals = self._runner.clock, self._runner.database.signals
         until = None if timeout is None else clock.monotonic() + timeout
         pause = POLL_SECONDS
-        while True:
-            found = self._records.operation(operation_id).record
-            if found.state in _RESTS:
-                return found
-            left = pause if until is None else min(pause, until - clock.monotonic())
-            if left <= 0:
-                raise TimeoutError(f"operation {operation_id} is still {found.state}")
-            clock.sleep(left)
-            pause = min(pause * 1.5, POLL_SECONDS_MAX)
+        with signals.waiting(lambda signal: signal.name == operation_id) as wait:
+            while True:
+                limit = POLL_SECONDS_FAR if signals.far else POLL_SECONDS_MAX
+                found = self._records.operation(operation_id)
+                if found.record.state in _RESTS:
+                    return found.record
+                if found.posted_at is None:
+                    limit = POLL_SECONDS_MAX  # other processes say nothing of its end
+                pause = min(pause * 1.5, limit)
+                left = pause if until is None else min(pause, until - clock.monotonic())
+                if left <= 0:
+                    state = found.record.state
+                    raise TimeoutError(f"operation {operation_id} is still {state}")
+                wait(left)
 
     def cancel_operation(self, context: RequestContext, operation_id: str) -> Operation:
         """Undo what is not settled: now, or at the next barrier of the run that has it."""
@@ -144,7 +167,7 @@ class OneShots:
     def _cancel(self, context: RequestContext, stored: StoredOperation) -> None:
         undo = UNDOS["cancel_operation"]
         state, reason = stored.record.state, cancelled(stored)
-        if state is OperationState.WAITING:
+        if state in (OperationState.WAITING, OperationState.QUEUED):
             snapshot = self._records.snapshot(stored.record.volume_id, stored.id)
             run = self._runner.undo(context, undo, snapshot, reason)
         elif (

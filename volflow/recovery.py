@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,10 +25,12 @@ from volflow.comparison import Comparison
 from volflow.entitlement import sessions_of
 from volflow.exceptions import Fenced, InvalidVolume, VolflowError
 from volflow.flows.phases import UNDOS
+from volflow.jobs.outbox import Outbox
 from volflow.joining import Joiner
 from volflow.models import OperationKind, OperationState, RecoveryReport
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.signals import Signal
 from volflow.persistence.work import Cancelled, Stale
 from volflow.runner import AlreadyRunning, Runner, cancelled
 from volflow.tasks.run import Run
@@ -49,12 +52,14 @@ class Recovery:
         records: Records,
         joiner: Joiner,
         comparison: Comparison,
+        outbox: Outbox | None,
         comparison_seconds: float,
     ) -> None:
         self._runner = runner
         self._records = records
         self._joiner = joiner
         self._comparison = comparison
+        self._outbox = outbox
         self._comparison_seconds = comparison_seconds
         limits = runner.limits
         self._longest_sleep = min(
@@ -66,6 +71,7 @@ class Recovery:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._at_work: dict[str, Future[Any]] = {}
+        self._heard = ExitStack()
 
     def run(self, all_due: bool = False) -> RecoveryReport:
         """Bring on what is due, one after the other, in the calling thread.
@@ -78,6 +84,7 @@ class Recovery:
             outcome = self._try(stored, all_due)
             if outcome is not None:
                 found[outcome].append(stored.id)
+        found["reposted"] += self._repost(unsettled, all_due)
         for backend in self._runner.runs.backends:
             for outcome, operation_id in self._compare(backend, whole=True, eager=True):
                 found[outcome].append(operation_id)
@@ -90,16 +97,27 @@ class Recovery:
         Returns after the first pass, or when that takes long: a driver that hangs keeps nobody
         from opening.
         """
+        if self._outbox is not None:
+            self._heard.enter_context(self._runner.database.signals.heard_by(self._hear))
         self._thread = threading.Thread(target=self._loop, name="volflow-recovery", daemon=True)
         self._thread.start()
         self._first_pass.wait(FIRST_PASS_SECONDS)
 
-    def close(self) -> None:
-        """End the thread; the operations that are being brought on end first."""
+    def stop(self) -> None:
+        """Begin nothing any more in the thread."""
+        self._heard.close()
         self._closed.set()
         self._wake.set()
+
+    def close(self) -> None:
+        """End the thread; the operations that are being brought on end first."""
+        self.stop()
         if self._thread is not None:
             self._thread.join()
+
+    def _hear(self, signal: Signal) -> None:
+        if signal.what == "released":
+            self._wake.set()
 
     def _try(self, stored: StoredOperation, all_due: bool) -> str | None:
         if not self._runner.serves(stored.record.backend):
@@ -125,6 +143,17 @@ class Recovery:
             LOG.exception("backend %s cannot be compared", backend)
         return done
 
+    def _repost(self, unsettled: Iterable[StoredOperation], all_due: bool) -> list[str]:
+        """Post the jobs that the board has lost, or never had."""
+        queued = [s for s in unsettled if s.record.state is OperationState.QUEUED]
+        if self._outbox is None or not queued:
+            return []
+        try:
+            return self._outbox.repost(queued, at_once=all_due)
+        except VolflowError as e:
+            LOG.warning("jobs cannot be posted now: %s", e)
+        return []
+
     def _one(self, stored: StoredOperation, all_due: bool) -> str | None:
         state = stored.record.state
         if stored.running:
@@ -133,6 +162,8 @@ class Recovery:
         if state is OperationState.WAITING:
             due = stored.cancel_requested or _past(stored.record.deadline, stored.now)
             return self._waiting(stored) if due else None
+        if state is OperationState.QUEUED:
+            return self._waiting(stored) if stored.cancel_requested else None
         if state is OperationState.NEEDS_ATTENTION:
             if not all_due and not _is_due(stored):
                 return "needs_attention"
@@ -209,6 +240,8 @@ class Recovery:
             for stored in unsettled
             if stored.id not in self._at_work and self._is_candidate(stored)
         ]
+        if self._outbox is not None and "board" not in self._at_work:
+            self._at_work["board"] = pool.submit(self._repost, unsettled, False)
         self._wait(begun)
         self._wait(self._begin_comparisons(pool))
         return self._sleep(self._records.unsettled()[0])
@@ -237,7 +270,7 @@ class Recovery:
             return False
         if stored.running:
             return self._joiner.is_dead(stored)
-        if stored.record.state is OperationState.WAITING:
+        if stored.record.state in (OperationState.WAITING, OperationState.QUEUED):
             return stored.cancel_requested or _past(stored.record.deadline, stored.now)
         return stored.record.state is OperationState.NEEDS_ATTENTION and _is_due(stored)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from oslo_context.context import RequestContext
+from sqlalchemy.engine import Connection
 
 from volflow.exceptions import (
     DatabaseError,
@@ -23,10 +24,12 @@ from volflow.exceptions import (
 from volflow.flows.engine import drive
 from volflow.flows.phases import PHASES, RESTORE, UNDOS, Phase, Undo, steps
 from volflow.models import Operation, OperationKind, OperationState
-from volflow.persistence import operations
+from volflow.persistence import operations, queue
 from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 from volflow.persistence.operations import StoredOperation
+from volflow.persistence.queue import Full
 from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.signals import Signal
 from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, new_id
 from volflow.runs import Runs
 from volflow.settling import settle
@@ -85,23 +88,54 @@ class Runner:
 
         def body() -> Run:
             run = self.runs.run(context, operation, arguments, snapshot, new, 1, 0, wait_for_lock)
-            run.work.set_operation(
-                kind=operation.kind.value,
-                state=OperationState.RUNNING.value,
-                phase=phase.name,
-                volume_id=operation.volume_id,
-                attachment_id=operation.attachment_id,
-                backend=operation.backend,
-                request_id=operation.request_id,
-                arguments=arguments,
-                attempts=0,
-                cancel_requested=False,
-                created_at=FromNow(),
-            )
+            run.work.set_operation(**opening_values(phase, operation, arguments))
             flow = StoredFlow.new(operation.id, 0, phase.name, operation.kind, phase.tasks)
             return self._forward(run, phase, flow)
 
         return self._cancellable(operation.id, 1, body)
+
+    def load_queued(self, operation_id: str) -> tuple[Snapshot, StoredFlow]:
+        """Read an operation that is queued, and the flow that it is to run.
+
+        :raises Stale: it is not queued any more.
+        :raises DatabaseError: this release cannot run it, or the database cannot be read.
+        """
+        stored = self._records.operation(operation_id)
+        if stored.record.state is not OperationState.QUEUED:
+            raise Stale(f"operation {stored.id} is {stored.record.state}")
+        snapshot = self._records.snapshot(stored.record.volume_id, operation_id)
+        flows = [f for f in self._known_flows(stored) if f.phase == stored.record.phase]
+        if not flows:
+            raise DatabaseError(f"operation {stored.id} has lost its flow")
+        return snapshot, flows[0]
+
+    def run_queued(
+        self,
+        snapshot: Snapshot,
+        flow: StoredFlow,
+        suspends: Callable[[], bool] | None = None,
+        wait_for_lock: bool = True,
+    ) -> Run:
+        """Run an operation that :meth:`load_queued` read; its first commit takes it.
+
+        :param suspends: asked at each barrier whether to stop there.
+        :raises Stale: somebody else took it meanwhile; nothing was done.
+        :raises Full: its backend runs as many operations as it may; nothing was done.
+        :raises Suspended: it stopped; others may go on with it.
+        """
+        stored = _operation(snapshot)
+        record = stored.record
+        context = RequestContext(request_id=record.request_id, overwrite=False)
+
+        def body() -> Run:
+            run = self.runs.claiming(context, snapshot, record, stored.arguments, wait_for_lock)
+            run.suspends = suspends
+            run.work.admit = lambda c: queue.admit(c, record.backend)
+            run.work.set_operation(state=OperationState.RUNNING.value)
+            arrange_forward(flow)
+            return self._forward(run, PHASES[record.phase], flow)
+
+        return self._cancellable(stored.id, record.epoch + 1, body)
 
     def advance(
         self,
@@ -148,22 +182,27 @@ class Runner:
         force: bool = False,
         wait_for_lock: bool = True,
     ) -> Run:
-        """Undo phases of an operation that waits.
+        """Undo phases of an operation that waits, or all of one that is queued.
+
+        One that is queued has changed the database alone, so that no driver is needed.
 
         :param reason: the error to keep on the operation.
         :param force: cut a session that is live.
         :raises Stale: somebody else claimed it since ``snapshot``; nothing was done.
         """
-        stored = _turn(snapshot)
+        queued = _operation(snapshot).record.state is OperationState.QUEUED
+        stored = _operation(snapshot) if queued else _turn(snapshot)
         arguments = stored.arguments | ({"force": True} if force else {})
 
         def body() -> Run:
-            run = self.runs.claiming(context, snapshot, stored.record, arguments, wait_for_lock)
+            run = self.runs.claiming(
+                context, snapshot, stored.record, arguments, wait_for_lock, not queued
+            )
             run.first_error = reason
             run.work.set_operation(arguments=arguments, deadline=None, error=None)
             return self._back(run, undo, self._known_flows(stored))
 
-        return self._owning(stored.id, stored.record.epoch + 1, body)
+        return self.owning(stored.id, stored.record.epoch + 1, body)
 
     # In between
 
@@ -242,7 +281,7 @@ class Runner:
                 return None  # it stood still since it took the operation, and others did not
             return self._continue(snapshot, undo, reason, wait_for_lock, force)
 
-        return self._owning(seen.id, epoch, body)
+        return self.owning(seen.id, epoch, body)
 
     def _continue(
         self,
@@ -343,7 +382,7 @@ class Runner:
         :raises Fenced: another process undoes it already.
         """
         try:
-            run = self._owning(operation_id, epoch, body)
+            run = self.owning(operation_id, epoch, body)
             if not self._was_cancelled(run):
                 return run
         except Cancelled:
@@ -360,12 +399,16 @@ class Runner:
             return False
         return self._records.operation(run.operation.id).cancel_requested
 
-    def _owning(self, operation_id: str, epoch: int, body: Callable[[], T]) -> T:
+    def owning(self, operation_id: str, epoch: int, body: Callable[[], T]) -> T:
+        """Do something as a run of this process.
+
+        :raises AlreadyRunning: another thread runs the operation.
+        """
         if not self.leases.begin(operation_id, epoch):
             raise AlreadyRunning(operation_id)
         try:
             result = body()
-        except (Stale, Cancelled, Fenced):
+        except (Stale, Cancelled, Fenced, Full):
             self.leases.end(operation_id)
             raise
         except Exception:
@@ -387,12 +430,14 @@ class Runner:
         A run that failed before its first commit has nothing to give up: the epoch that it
         would have had may be another one's by now, which the owner's name tells.
         """
-        owner = self.leases.owner_of(operation_id)
+        owner, released = self.leases.owner_of(operation_id), [Signal("released", operation_id)]
+
+        def release(connection: Connection) -> None:
+            if operations.release(connection, operation_id, epoch, owner):
+                self.database.signals.send(connection, released)
+
         try:
-            self.database.write(
-                lambda c: operations.release(c, operation_id, epoch, owner),
-                landed=lambda c: True,
-            )
+            self.database.write(release, landed=lambda c: True)
         except VolflowError as e:
             LOG.warning("operation %s waits for the end of its lease: %s", operation_id, e)
 
@@ -406,18 +451,18 @@ class Runner:
         :raises DatabaseError: its phase, its flow, its volume or a secret cannot be read.
         """
         self._records.snapshot(seen.record.volume_id, seen.id)
-        phase = seen.record.phase
-        if phase not in PHASES and phase not in UNDOS:
-            raise DatabaseError(f"operation {seen.id}: this release knows no phase {phase!r}")
         self._known_flows(seen)
 
     def _known_flows(self, stored: StoredOperation) -> list[StoredFlow]:
-        """The flows of an operation, where this release has all their tasks.
+        """The flows of an operation, where this release has its phase and all their tasks.
 
         :raises DatabaseError: it has not, they are another kind's, or they are lost.
         """
+        phase = stored.record.phase
+        if phase not in PHASES and phase not in UNDOS:
+            raise DatabaseError(f"operation {stored.id}: this release knows no phase {phase!r}")
         found = self._records.flows(stored.id)
-        if not found and stored.record.state is not OperationState.QUEUED:
+        if not found:
             raise DatabaseError(f"operation {stored.id} has lost its flows")
         for flow in found:
             kind = OperationKind.REPAIR if flow.phase == RESTORE else stored.record.kind
@@ -434,7 +479,26 @@ class Runner:
         return found is not None and found.revision == revision
 
 
-_AT_REST = (OperationState.WAITING, OperationState.NEEDS_ATTENTION)
+_AT_REST = (OperationState.WAITING, OperationState.QUEUED, OperationState.NEEDS_ATTENTION)
+
+
+def opening_values(
+    phase: Phase, operation: Operation, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """The columns of an operation that begins with a phase."""
+    return {
+        "kind": operation.kind.value,
+        "state": operation.state.value,
+        "phase": phase.name,
+        "volume_id": operation.volume_id,
+        "attachment_id": operation.attachment_id,
+        "backend": operation.backend,
+        "request_id": operation.request_id,
+        "arguments": arguments,
+        "attempts": 0,
+        "cancel_requested": False,
+        "created_at": FromNow(),
+    }
 
 
 def _is_undone_by(undo: Undo, flow: StoredFlow) -> bool:

@@ -90,6 +90,7 @@ class Runs:
         operation: Operation,
         arguments: dict[str, Any],
         wait_for_lock: bool = True,
+        needs_driver: bool = True,
     ) -> Run:
         """A run that takes its resting operation with its first commit, unless that changed."""
         stored = snapshot.operation
@@ -104,6 +105,7 @@ class Runs:
             operation.epoch + 1,
             stored.revision,
             wait_for_lock,
+            needs_driver,
         )
 
     def run(
@@ -116,12 +118,16 @@ class Runs:
         epoch: int,
         revision: int,
         wait_for_lock: bool = True,
+        needs_driver: bool = True,
     ) -> Run:
         """A run of an operation.
 
         :param claim: how its first commit takes the operation; None: it is taken already.
         :param wait_for_lock: for as long as a driver call may take; else not at all.
+        :param needs_driver: False: it changes the database alone.
+        :raises BackendNotFound: this process lacks the driver that it needs.
         """
+        driver = self.driver if needs_driver else self._drivers.get
         work = UnitOfWork(
             self.database,
             operation.id,
@@ -135,7 +141,7 @@ class Runs:
         run = Run(
             context=context,
             backend=Backend(
-                self.driver(operation.backend),
+                driver(operation.backend),
                 self.leases,
                 operation.id,
                 snapshot.volume.volume,
@@ -158,4 +164,5 @@ class Runs:
         run.unsure_seconds = self.limits.driver_call
         if snapshot.operation is not None:
             run.attempts = snapshot.operation.attempts
+            work.far = snapshot.operation.posted_at is not None
         return run

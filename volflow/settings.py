@@ -16,7 +16,7 @@ OPTIONS = [
     cfg.StrOpt("key_file", help="Fernet keys, one a line; a server database needs it."),
     cfg.StrOpt("lock_directory", help="Locks of this host; by default beside the key file."),
     cfg.StrOpt("coordination", help="URL of the tooz backend whose locks all hosts share."),
-    cfg.StrOpt("board", help="URL of the job board."),
+    cfg.StrOpt("board", help="URL of the job board; sql: is the database itself."),
     cfg.FloatOpt("lease_seconds", default=60.0, help="How long a silent run owns its operation."),
     cfg.FloatOpt(
         "reservation_deadline_seconds",
@@ -74,7 +74,22 @@ def load_settings(path: Path) -> Settings:
         raise InvalidInput(f"{path}: {e}") from None
     names = values.pop("backends")
     values["reservation_deadline_seconds"] = values["reservation_deadline_seconds"] or None
-    return Settings(values, {name: _backend(path, name) for name in names})
+    backends = {name: _backend(path, name) for name in names}
+    values["max_running"] = {
+        name: _most(path, name, options.pop("max_running"))
+        for name, options in backends.items()
+        if "max_running" in options
+    }
+    return Settings(values, backends)
+
+
+def _most(path: Path, name: str, text: str) -> int | None:
+    """How many operations of a backend may run at a time; 0: any number."""
+    if not text.isdecimal():
+        raise InvalidInput(
+            f"{path}: max_running of [{name}] has to be a number, or 0 for no limit"
+        )
+    return int(text) or None
 
 
 def _backend(path: Path, name: str) -> dict[str, str]:

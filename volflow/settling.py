@@ -39,6 +39,7 @@ def settle(run: Run, phase: Phase | Undo, succeeded: bool, deadline: float | Non
     values["leftovers"] = run.leftovers or None
     run.work.set_operation(**values)
     run.work.event("operation", state.value)
+    run.work.signal("settled", run.operation.id)
     run.commit(release=True)
     run.state = state
     LOG.info(
@@ -57,6 +58,8 @@ def _rest_again(run: Run) -> None:
     run.set_argument("rests", None)
     run.work.set_operation(state=rests["state"], phase=rests["phase"])
     run.work.event("operation", rests["state"])
+    if rests["state"] == OperationState.QUEUED:
+        run.work.signal("queued", run.operation.backend)
     run.commit(release=True)
     run.state = OperationState(rests["state"])
 

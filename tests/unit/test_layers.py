@@ -33,6 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "manager",
             "oneshots",
             "opening",
+            "queueing",
             "reconcile",
             "recovery",
             "rules",

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
 
 from volflow.cli import output
-from volflow.cli.opening import Options, context, opened_for
+from volflow.cli.opening import Options, context, opened, opened_for
+from volflow.cli.operations import show_operation
 from volflow.cli.program import command
 from volflow.cli.records import attachment_json
 from volflow.cli.volumes import print_attachment, print_volume
 from volflow.exceptions import InvalidConnector, InvalidInput, VolflowError
 from volflow.manager import VolumeManager
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def submitting(command: F) -> F:
+    """Add the options with which a conductor does it."""
+    submit = click.option("--submit", is_flag=True, help="Queue it for a conductor.")
+    priority = click.option(
+        "--priority", type=int, default=0, help="With --submit: what is higher is run first."
+    )
+    return submit(priority(command))
 
 
 def add_to(main: click.Group) -> None:
@@ -36,19 +48,36 @@ def add_to(main: click.Group) -> None:
         type=click.File(),
         help="A whole connector as JSON (-: stdin); the options above add to it.",
     )
+    @submitting
     @click.option("--operation-id", metavar="UUID", help="Your own id: the call is done once.")
     @click.option("--show-secrets", is_flag=True, help="Show connection_info with its secrets.")
     def attach(options: Options, volume_id: str, show_secrets: bool, **given: Any) -> None:
         """Attach a volume: export it, let the host in, and print how to reach it.
 
         All of it or nothing: what fails is undone. With --operation-id the command may be
-        repeated after a lost reply; it then prints the same attachment.
+        repeated after a lost reply; it then prints the same attachment. With --submit a conductor
+        does it: the command prints the operation, and `volflow operation wait` waits for it.
         """
         connector = _connector(given)
         host = given["host"] or connector.get("host")
         if not host and not given["instance"]:
             raise InvalidInput("name who uses the volume with --host or --instance")
         key = given["operation_id"] or str(uuid.uuid4())
+        if given["submit"]:
+            with opened(options) as manager:
+                operation = manager.submit_attach(
+                    context(),
+                    volume_id,
+                    connector,
+                    instance_uuid=given["instance"],
+                    host_name=host,
+                    mountpoint=given["mountpoint"],
+                    mode=given["mode"],
+                    operation_id=key,
+                    priority=given["priority"],
+                )
+                show_operation(options, manager, operation.id)
+            return
         with opened_for(options, volume_id) as manager, _naming(manager, key):
             found = manager.attach_volume(
                 context(),
@@ -73,20 +102,31 @@ def add_to(main: click.Group) -> None:
         is_flag=True,
         help="Cut a host that is logged in, and go on over a backend that refuses.",
     )
+    @submitting
     @click.option("--operation-id", metavar="UUID", help="Your own id: the call is done once.")
     def detach(
         options: Options,
         volume_id: str,
         attachment: str | None,
         force: bool,
+        submit: bool,
+        priority: int,
         operation_id: str | None,
     ) -> None:
         """Detach a volume: take the host's access and the export away.
 
         A failure brings the connection back. With --force it only goes forward; what the
-        backend refuses is repeated by recovery, and the volume is detaching until then.
+        backend refuses is repeated by recovery, and the volume is detaching until then. With
+        --submit a conductor does it, and `volflow operation wait` waits for it.
         """
         key = operation_id or str(uuid.uuid4())
+        if submit:
+            with opened(options) as manager:
+                operation = manager.submit_detach(
+                    context(), volume_id, attachment, force, key, priority
+                )
+                show_operation(options, manager, operation.id)
+            return
         with opened_for(options, volume_id) as manager, _naming(manager, key):
             found = manager.detach_volume(
                 context(), volume_id, attachment_id=attachment, force=force, operation_id=key

@@ -37,6 +37,7 @@ EXITS: tuple[Exit, ...] = (
         7, "the database or the board cannot be reached or used", (e.DatabaseError, e.BoardError)
     ),
     Exit(8, "another run took the operation over", (e.Fenced,)),
+    Exit(9, "the operation is not settled yet", (TimeoutError,)),
     Exit(130, "interrupted", (click.Abort, KeyboardInterrupt)),
     Exit(141, "whoever read the output has closed it", (BrokenPipeError,)),
 )

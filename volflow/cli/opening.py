@@ -62,9 +62,13 @@ def context() -> RequestContext:
 
 @contextmanager
 def opened(
-    options: Options, backends: Collection[str] | None = (), *, create: bool = False
+    options: Options,
+    backends: Collection[str] | None = (),
+    *,
+    create: bool = False,
+    recover: bool = False,
 ) -> Iterator[VolumeManager]:
-    """Open the manager, without recovery of its own.
+    """Open the manager, without recovery of its own unless that is asked for.
 
     :param backends: whose drivers are made; a query needs none, and so answers also where a
         backend is down. None: all.
@@ -82,7 +86,7 @@ def opened(
         chosen = {k: v for k, v in settings.backends.items() if k in backends}
         settings = replace(settings, backends=chosen)
     drivers = settings.make_drivers()
-    with VolumeManager(drivers=drivers, recover=False, **settings.arguments) as manager:
+    with VolumeManager(drivers=drivers, recover=recover, **settings.arguments) as manager:
         yield manager
 
 

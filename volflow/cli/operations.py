@@ -14,7 +14,7 @@ from volflow.cli.opening import Options, context, opened, require_database
 from volflow.cli.program import command
 from volflow.cli.records import operation_json, report_json
 from volflow.cli.timeline import CallRun, fold, print_timeline, timeline_json
-from volflow.exceptions import DriverError
+from volflow.exceptions import DriverError, from_record
 from volflow.manager import VolumeManager
 from volflow.models import Operation, OperationState
 
@@ -69,9 +69,26 @@ def show(options: Options, operation_id: str) -> None:
     repeats), held back (a refusal before it) or interrupted (its process died).
     """
     with opened(options) as manager:
-        found = manager.get_operation(context(), operation_id)
-        calls = fold(manager.operation_timeline(context(), operation_id))
-    print_operation(options, found, calls)
+        show_operation(options, manager, operation_id)
+
+
+@command(operation, "wait", short_help="Wait until an operation is settled.")
+@click.argument("operation_id", metavar="ID")
+@click.option("--timeout", type=float, metavar="SECONDS", help="How long at most.")
+def wait(options: Options, operation_id: str, timeout: float | None) -> None:
+    """Wait until an operation is settled, or needs attention, and show it.
+
+    The exit code is that of the call which would have done it: 0 where it has succeeded, that of
+    its error where it was rolled back, 6 where it needs attention; 9 where it is not settled in
+    time.
+    """
+    with opened(options) as manager:
+        found = manager.wait(operation_id, timeout)
+        show_operation(options, manager, operation_id)
+    if found.state is OperationState.NEEDS_ATTENTION:
+        click.get_current_context().exit(exits.NEEDS_ATTENTION)
+    if found.state is OperationState.ROLLED_BACK and found.error is not None:
+        click.get_current_context().exit(exits.exit_code(from_record(found.error)))
 
 
 @command(operation, "cancel", short_help="Roll back an operation that is not settled.")
@@ -82,8 +99,10 @@ def cancel(options: Options, operation_id: str) -> None:
     One that is settled is left as it is.
     """
     with opened(options) as manager:
-        backend = manager.get_operation(context(), operation_id).backend
-    with opened(options, [backend]) as manager:
+        known = manager.get_operation(context(), operation_id)
+    # What is queued has changed the database alone, and needs no driver.
+    queued = known.state is OperationState.QUEUED
+    with opened(options, () if queued else [known.backend]) as manager:
         found = manager.cancel_operation(context(), operation_id)
         calls = fold(manager.operation_timeline(context(), operation_id))
     print_operation(options, found, calls)
@@ -112,6 +131,13 @@ def recover(options: Options) -> None:
         click.get_current_context().exit(exits.NEEDS_ATTENTION)
 
 
+def show_operation(options: Options, manager: VolumeManager, operation_id: str) -> None:
+    """Read an operation with its timeline, and write both."""
+    found = manager.get_operation(context(), operation_id)
+    calls = fold(manager.operation_timeline(context(), operation_id))
+    print_operation(options, found, calls)
+
+
 def print_operation(options: Options, found: Operation, calls: list[CallRun]) -> None:
     """Write an operation and its timeline."""
     if options.json:
@@ -129,6 +155,7 @@ def print_operation(options: Options, found: Operation, calls: list[CallRun]) ->
             ("Attachment", found.attachment_id),
             ("Backend", found.backend),
             ("Request", found.request_id),
+            ("Priority", found.priority or None),
             ("Error", found.error),
             ("Owner", found.owner if running else None),
             ("Lease ends", output.moment(found.lease_expires_at) if running else None),
@@ -148,6 +175,8 @@ def _advice(found: Operation, now: datetime) -> str | None:
     match found.state:
         case OperationState.NEEDS_ATTENTION:
             return "volflow recover, once the backend answers or the host has logged out"
+        case OperationState.QUEUED:
+            return f"volflow conductor run --backend {found.backend}, where none lives"
         case OperationState.WAITING:
             return f"its caller's next call, or volflow operation cancel {found.id}"
         case OperationState.RUNNING | OperationState.REVERTING:

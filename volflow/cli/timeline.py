@@ -22,7 +22,7 @@ RESULTS = {
 }
 """What an event that ends a step means; an unknown one is shown as it is."""
 
-_ENDED = {state.value for state in OperationState} - {"queued", "running", "reverting"}
+_ENDED = {state.value for state in OperationState} - {"running", "reverting"}
 
 
 @dataclass

@@ -27,7 +27,8 @@ from volflow.exceptions import VolflowError
 from volflow.flows.phases import steps
 from volflow.models import OperationKind
 from volflow.persistence.flows import FlowStore, StoredFlow, detail
-from volflow.persistence.work import Cancelled, Stale
+from volflow.persistence.queue import Full
+from volflow.persistence.work import Cancelled, Stale, Suspended
 from volflow.tasks.base import Step
 from volflow.tasks.run import Run
 
@@ -39,7 +40,9 @@ class _Expected(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, (Stale, Cancelled, VolflowError, WrappedFailure))
+        return not isinstance(
+            error, (Cancelled, Full, Stale, Suspended, VolflowError, WrappedFailure)
+        )
 
 
 logging.getLogger("taskflow.engines.action_engine.engine").addFilter(_Expected())
@@ -138,12 +141,30 @@ class OneThreadEngine(SerialActionEngine):
         return self._runtime.fetch_scopes_for(atom_name) if self._compiled else None
 
 
+def begin(run: Run, flow: StoredFlow) -> None:
+    """Do the first step of a flow, whose effect is on the database alone, and leave the rest.
+
+    The flow is then one that was interrupted: it is resumed, and undone, like any other.
+    """
+    kept = kept_flow(OperationKind(flow.name), tuple(flow.atoms))
+    run.begin(flow, kept.steps)
+    first = kept.steps[0]
+    assert not first.outside
+    for state in (states.RUNNING, states.SUCCESS):
+        if state == states.SUCCESS:
+            first.execute(run)
+        flow.atoms[first.name] = (state, states.EXECUTE)
+        run.moved(flow, first.name, state)
+    flow.state = states.SUSPENDED
+
+
 def drive(run: Run, flow: StoredFlow) -> bool:
     """Run the flow until it has succeeded or is reverted.
 
     :returns: True where it succeeded; False where it was reverted, and then
         ``run.first_error`` says why, unless it was arranged to be undone.
-    :raises Stale, Cancelled, Fenced, DatabaseError: from a barrier; nothing was reverted.
+    :raises Stale, Cancelled, Suspended, Fenced, DatabaseError: from a barrier; nothing was
+        reverted.
     """
     kept = kept_flow(OperationKind(flow.name), tuple(flow.atoms))
     run.begin(flow, kept.steps)

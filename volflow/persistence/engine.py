@@ -25,6 +25,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from volflow.clock import SYSTEM_CLOCK, Clock
 from volflow.exceptions import DatabaseError, InvalidInput
 from volflow.persistence.holders import writer_of
+from volflow.persistence.signals import Signals, can_listen
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -80,6 +81,7 @@ class Database:
         self._facade.append_on_engine_create(self._prepare_engine)
         with _translated(self):
             self.engine: Engine = self._facade.writer.get_engine()
+        self.signals = Signals(clock, self.engine if can_listen(self.engine) else None)
 
     @property
     def is_sqlite(self) -> bool:
@@ -98,6 +100,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        self.signals.close()
         self._facade.dispose_pool()
 
     @contextmanager

@@ -29,6 +29,7 @@ class StoredOperation:
 
     :ivar arguments: what its calls were given, JSON.
     :ivar now: the database's clock when it was read.
+    :ivar posted_at: when its job was last posted; None: it was never submitted.
     """
 
     record: Operation
@@ -39,6 +40,7 @@ class StoredOperation:
     cancel_requested: bool
     lease_length: timedelta
     now: datetime
+    posted_at: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -95,6 +97,7 @@ def _stored(row: dict[str, Any], now: int) -> StoredOperation:
         created_at=row["created_at"],
         finished_at=row["finished_at"],
         leftovers=tuple(leftovers),
+        priority=row["priority"],
     )
     return StoredOperation(
         record,
@@ -105,6 +108,7 @@ def _stored(row: dict[str, Any], now: int) -> StoredOperation:
         row["cancel_requested"],
         timedelta(microseconds=row["lease_length"] or 0),
         at,
+        row["posted_at"],
     )
 
 

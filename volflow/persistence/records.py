@@ -9,8 +9,8 @@ from volflow.exceptions import (
     OperationNotFound,
     VolumeNotFound,
 )
-from volflow.models import Attachment, Event, Operation, Volume
-from volflow.persistence import flows, operations
+from volflow.models import Attachment, Conductor, Event, Operation, Volume
+from volflow.persistence import conductors, flows, operations
 from volflow.persistence.attachments import Attachments, StoredAttachment
 from volflow.persistence.engine import Database
 from volflow.persistence.flows import StoredFlow
@@ -141,6 +141,11 @@ class Records:
         """The flows of an operation, first attempt first."""
         with self._database.read() as connection:
             return flows.of_operation(connection, operation_id)
+
+    def conductors(self) -> list[Conductor]:
+        """The conductors that live, or died without a word, oldest first."""
+        with self._database.read() as connection:
+            return conductors.find(connection)
 
     def timeline(self, operation_id: str) -> list[Event]:
         """What happened in an operation, in order."""

@@ -180,12 +180,20 @@ operations = Table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("finished_at", Instant),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("posted_at", Instant),
+    Column("claimed_by", NAME),
+    Column("claim_expires_at", Instant),
+    Index("ix_operations_queue", "state", "backend", "priority", "created_at"),
     Index("ix_operations_state", "state", "created_at", "id"),
     Index("ix_operations_volume", "volume_id", "created_at", "id"),
     Index("ix_operations_created", "created_at", "id"),
 )
 """``epoch`` fences runs, ``revision`` counts their commits; with ``run_id``, which no two runs
-share, they tell whether a commit whose outcome was lost has landed."""
+share, they tell whether a commit whose outcome was lost has landed. ``posted_at`` is when the job
+of an operation that was submitted was last posted; ``claimed_by`` is the conductor that is about
+to run one that is queued, for as long as ``claim_expires_at`` says: it keeps others from running
+for the same job, and decides nothing."""
 
 flows = Table(
     "flows",
@@ -223,6 +231,34 @@ secret_keys = Table(
     Column("fingerprint", String(64), primary_key=True),
     Column("created_at", Instant, nullable=False),
 )
+
+
+conductors = Table(
+    "conductors",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", NAME, nullable=False),
+    Column("owner", NAME, nullable=False),
+    Column("host", NAME, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("backends", JsonText, nullable=False),
+    Column("workers", Integer, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("lease_length", BigInteger, nullable=False),
+)
+"""Conductors that live, or died without a word. ``owner`` is the name under which one owns the
+operations that it runs; one that was not seen for ``lease_length`` microseconds is dead."""
+
+backends = Table(
+    "backends",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("max_running", Integer),
+    Column("claims", BigInteger, nullable=False, server_default="0"),
+)
+"""Backends that run a limited number of operations at a time. Who begins one changes ``claims``
+first: the row's lock lets one at a time count what runs."""
 
 
 def as_stored(table: Table) -> list[ColumnElement[Any]]:

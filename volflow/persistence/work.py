@@ -9,7 +9,7 @@ collected and not committed never happened.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from volflow.clock import Clock
 from volflow.exceptions import Fenced
 from volflow.persistence import schema
 from volflow.persistence.engine import Database
+from volflow.persistence.signals import Signal
 
 Values = dict[str, Any]
 
@@ -39,6 +40,10 @@ class Stale(Exception):
 
 class Cancelled(Exception):
     """The operation was cancelled; nothing was written since the last barrier."""
+
+
+class Suspended(Exception):
+    """The run was asked to stop at its next barrier; nothing was written since the last one."""
 
 
 @dataclass
@@ -68,6 +73,9 @@ class UnitOfWork:
 
     :param claim: how the first commit takes the operation; None: ``epoch`` and ``revision``
         are this run's own already.
+    :ivar admit: asked at the beginning of the first commit whether the operation may run now;
+        what it raises leaves :meth:`commit`, and nothing is written.
+    :ivar far: signals wake other processes, too.
     """
 
     def __init__(
@@ -87,11 +95,14 @@ class UnitOfWork:
         self._rows: dict[tuple[str, str], _RowChange] = {}
         self._operation: Values = {}
         self._events: list[tuple[float, str, str, str | None]] = []
+        self._signals: list[Signal] = []
         self._run_id = new_id()
         self.operation_id = operation_id
         self.epoch = epoch
         self.revision = revision
         self.cancellable = True
+        self.admit: Callable[[Connection], None] | None = None
+        self.far = False
         self.commits = 0
 
     @property
@@ -125,6 +136,10 @@ class UnitOfWork:
         """Add a line to the operation's timeline, as of now."""
         self._events.append((self.clock.monotonic(), step, what, detail))
 
+    def signal(self, what: str, name: str) -> None:
+        """Wake who waits for something, with the next commit."""
+        self._signals.append(Signal(what, name))
+
     def commit(self, release: bool = False) -> None:
         """Write everything in one transaction, the fence first.
 
@@ -152,6 +167,8 @@ class UnitOfWork:
         self._rows.clear()
         self._operation.clear()
         self._events.clear()
+        signals, self._signals = self._signals, []
+        self._database.signals.tell(signals)
 
     def _ownership(self, release: bool) -> Values:
         if release:
@@ -164,6 +181,8 @@ class UnitOfWork:
 
     def _write(self, connection: Connection, operation: Values, revision: int) -> None:
         rows = list(self._rows.values())
+        if self._claim is not None and self.admit is not None:
+            self.admit(connection)
         if self._claim is not None and self._claim.new:
             # The volume of a create comes first: the operation refers to it.
             rows.sort(key=lambda change: not (change.new and change.table == "volumes"))
@@ -179,6 +198,8 @@ class UnitOfWork:
             _apply(connection, change)
         if self._events:
             self._write_events(connection)
+        if self.far:
+            self._database.signals.send(connection, self._signals)
 
     def _fence(self, connection: Connection, operation: Values, revision: int) -> bool:
         seen = self._claim or Claim(False, self.epoch, self.revision)

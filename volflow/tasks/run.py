@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -35,7 +35,7 @@ from volflow.models import (
 from volflow.persistence.attachments import StoredAttachment
 from volflow.persistence.flows import StoredFlow, collect
 from volflow.persistence.secrets import Cipher
-from volflow.persistence.work import FromNow, UnitOfWork
+from volflow.persistence.work import FromNow, Suspended, UnitOfWork
 from volflow.tasks.backend import Backend
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Run:
     :ivar compare_attempts: how often a repair of the volume has failed in a row.
     :ivar unsure_until: how long the effect of an earlier run's call may still come.
     :ivar unsure_seconds: how long the effect of a driver call that failed may still come.
+    :ivar suspends: asked at each barrier whether the run is to stop there.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Run:
         self.unsure_until: datetime | None = None
         self.unsure_seconds: float | None = None
         self._compares = False
+        self.suspends: Callable[[], bool] | None = None
         self._attachment = attachment.attachment if attachment else None
         self._cipher = cipher
         self._lock = lock
@@ -359,6 +361,8 @@ class Run:
             self._lock.release()
 
     def _barrier(self, step: Step, undo: bool) -> None:
+        if self.suspends is not None and self.suspends():
+            raise Suspended(f"operation {self.operation.id} stops before {step.name}")
         if undo:
             self.work.cancellable = False
             self.work.set_operation(state=OperationState.REVERTING.value, **self.error_values())

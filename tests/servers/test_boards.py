@@ -1,0 +1,88 @@
+"""The boards of real servers: the same contract, and what only a server can do to one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.contract.boards import CONTEXT, BoardContract, Cast, Place
+from tests.contract.lab import HOST_A, Call, Gate, until
+from tests.servers.mariadb import MariadbServer
+from tests.servers.postgresql import PostgresqlServer
+from volflow import VolumeManager
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The key file of every database of these tests."""
+    return tmp_path_factory.mktemp("keys") / "volflow.key"
+
+
+@pytest.fixture
+def home(tmp_path: Path, keys: Path) -> Path:
+    """Where this test's key file and locks are."""
+    home = tmp_path / "home"
+    home.mkdir()
+    if keys.exists():
+        shutil.copy(keys, home)
+    return home
+
+
+def migrate(url: str, keys: Path) -> None:
+    VolumeManager(url, drivers={}, recover=False, key_file=keys).close()
+
+
+class TestSqlOnPostgresql(BoardContract):
+    @pytest.fixture
+    def place(self, postgresql_server: PostgresqlServer, keys: Path, home: Path) -> Place:
+        template = postgresql_server.template("boards", lambda url: migrate(url, keys))
+        url = postgresql_server.create_database(template)
+        shutil.copy(keys, home)
+        return Place(url, "sql:", str(home / keys.name))
+
+    def test_who_waits_in_another_process_is_woken(
+        self, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When looking by itself would take for ever: conductor and caller both."""
+        submitter, manager = cast.open(drivers={}), cast.open()
+        volumes = cast.volumes(manager, 2)
+        conductor = cast.conduct(manager)
+        until(lambda: manager.database.signals.far, "the conductor listens")
+        monkeypatch.setattr("volflow.jobs.conductor.PAUSE_SECONDS_WOKEN", 1e6)
+        monkeypatch.setattr("volflow.jobs.conductor.PAUSE_SECONDS", 1e6)
+        conductor._wakeup._pause = 1e6
+        conductor._wakeup.wake()
+        with submitter.database.signals.heard_by(lambda signal: None):
+            until(lambda: submitter.database.signals.far, "the caller listens")
+            for name in ("POLL_SECONDS", "POLL_SECONDS_MAX", "POLL_SECONDS_FAR"):
+                monkeypatch.setattr(f"volflow.oneshots.{name}", 1e6)
+            for volume in volumes:
+                operation = submitter.submit_attach(CONTEXT, volume.id, HOST_A)
+                assert "succeeded" == Call(submitter.wait, operation.id).value().state
+
+    def test_what_is_handed_back_wakes_recovery_elsewhere(
+        self, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When looking by itself would take for ever."""
+        monkeypatch.setattr("volflow.recovery.SLEEP_SECONDS_MAX", 1e6)
+        gate = Gate()
+        cast.driver.on["create_export"] = gate.stop
+        first = cast.conduct(cast.open())
+        other = cast.open(recover=True, lease_seconds=900, comparison_seconds=900)
+        until(lambda: other.database.signals.far, "it listens")
+        (volume,) = cast.volumes(other, 1)
+        operation = other.submit_attach(CONTEXT, volume.id, HOST_A)
+        gate.wait()
+        first.stop()
+        gate.opened.set()
+        assert "succeeded" == other.wait(operation.id, timeout=30).state
+
+
+class TestSqlOnMariadb(BoardContract):
+    @pytest.fixture
+    def place(self, mariadb_server: MariadbServer, home: Path) -> Place:
+        url = mariadb_server.create_database()
+        migrate(url, home / "volflow.key")
+        return Place(url, "sql:", str(home / "volflow.key"))
