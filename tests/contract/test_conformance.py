@@ -68,6 +68,9 @@ class ByNqn(MemoryDriver):
     def initiator_of(self, connector):
         return connector["nqn"].lower()
 
+    def connector_of(self, initiator):
+        return {"nqn": initiator}
+
     def initialize_connection(self, volume, connector):
         return super().initialize_connection(
             volume, {**connector, "initiator": self.initiator_of(connector)}

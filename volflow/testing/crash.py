@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +110,9 @@ class Matrix:
         """How many points the call has; without a death it has to end well, too."""
         stage, points = self._stage(), self.new_points()
         stage.play(points)
-        self._judge(stage, Point(self.scenario.name))
+        # Where nothing was refused all is in order at once: recovery would mend it.
+        at_once = [] if self.scenario.faults else stage.look()
+        self._judge(stage, Point(self.scenario.name), at_once)
         return len(points.reached)
 
     def new_points(self, strike_at: int | None = None) -> Points:
@@ -143,8 +145,9 @@ class Matrix:
         assert points.struck is not None, f"point {number} was not reached"
         return points.struck
 
-    def _judge(self, stage: Stage, point: Point) -> None:
+    def _judge(self, stage: Stage, point: Point, known: Sequence[str] = ()) -> None:
         found, ended = stage.settle(at_once=point.second is not None)
+        found += known
         self.tally.ends[ended] = self.tally.ends.get(ended, 0) + 1
         found += self._leave(stage)
         if found:

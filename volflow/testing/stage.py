@@ -184,6 +184,11 @@ class Stage:
             found.append(f"G1: the volume ends {ended}, expected {self.scenario.ends}")
         return found, ended
 
+    def look(self) -> list[str]:
+        """Compare database and backend as they are, before any recovery."""
+        with self.process() as manager:
+            return self.violations(manager)
+
     def violations(self, manager: VolumeManager) -> list[str]:
         """Compare database and backend, without what was exported before the stage was made."""
         return violations(manager, _Without(self.driver(), self._strangers), BACKEND)
