@@ -1,7 +1,7 @@
 # Every target sets up what it needs: see tools/bootstrap.sh.
 
 .POSIX:
-.PHONY: help demo test lint types bench docs clean distclean
+.PHONY: help demo test lint types bench docs lab clean distclean
 .SILENT:
 
 PY = .venv/bin/python
@@ -16,6 +16,7 @@ help:
 	echo 'make types      mypy --strict, and the stubs against what is installed'
 	echo 'make docs       run the examples in the docs and the docstrings'
 	echo 'make bench      measure'
+	echo 'make lab        drivers on a real kernel, in a virtual machine that it builds and boots'
 	echo 'make clean      remove what the tools cached and built; distclean: .venv too'
 	echo 'ARGS= is passed on; PYTHON= names the interpreter that .venv is made of.'
 
@@ -46,6 +47,10 @@ types:
 bench:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh
 	$(PY) -m benchmarks $(ARGS)
+
+lab:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh lab
+	$(PY) -m tests.lab $(ARGS)
 
 docs:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh

@@ -55,8 +55,9 @@ while read -r module; do $busybox insmod "/lib/modules/$module"; done </lib/modu
 $busybox mount -t ext4 /dev/vda /root
 for share in tree dependencies exchange; do
     options=trans=virtio,version=9p2000.L,msize=262144
-    # Nobody else changes the first two while the guest runs.
-    [ $share = exchange ] || options=$options,ro,cache=loose
+    [ $share = exchange ] || options=$options,ro
+    # It does not change while the guest runs, and is read again and again.
+    [ $share != dependencies ] || options=$options,cache=loose
     $busybox mkdir -p /root/lab/$share
     $busybox mount -t 9p -o $options $share /root/lab/$share
 done
