@@ -22,6 +22,11 @@ done
 mount -t configfs none /sys/kernel/config
 udevadm settle
 
+# A volume group with a thin pool, and the daemon of the kernel's own initiator.
+vgcreate --yes --quiet --physicalextentsize 4m lab /dev/vdb
+lvcreate --yes --quiet --size 2g --thin lab/pool
+iscsid
+
 touch $exchange/booted
 while :; do
     for script in $exchange/*.sh; do

@@ -189,6 +189,7 @@ class LvmDriver(ExportingDriver):
         cls,
         volume_group: str,
         thin_pool: str = "",
+        devices: str = "",
         name_prefix: str = "volume-",
         wipe: str = "zero",
         command_seconds: float = 60.0,
@@ -200,6 +201,8 @@ class LvmDriver(ExportingDriver):
 
         :param volume_group: where the logical volumes are.
         :param thin_pool: make thin volumes in this pool; without, thick ones.
+        :param devices: the physical volumes of the volume group, separated by commas: LVM then
+            looks at no other device. Needed where this host logs in to volumes itself.
         :param name_prefix: what a logical volume's name begins with; the volume's id follows.
         :param wipe: before a thick volume is removed: ``none``, ``zero``, ``discard``, ``secure``.
         :param command_seconds: the limit of one command of LVM's.
@@ -221,9 +224,24 @@ class LvmDriver(ExportingDriver):
             if seconds <= 0:
                 raise InvalidInput(f"{name} of {seconds} is not above 0")
         volumes = LogicalVolumes(
-            Lvm(volume_group, command_seconds, wipe_seconds), thin_pool, name_prefix, Wipe(wipe)
+            Lvm(volume_group, split_devices(devices), command_seconds, wipe_seconds),
+            thin_pool,
+            name_prefix,
+            Wipe(wipe),
         )
         return cls(volumes, make_target(target, options, "lvm", parameters(cls.from_options)))
+
+
+def split_devices(text: str) -> tuple[str, ...]:
+    """Split ``/dev/sdb,/dev/sdc``.
+
+    :raises InvalidInput: one is no absolute path.
+    """
+    devices = tuple(filter(None, (word.strip() for word in text.split(","))))
+    for device in devices:
+        if not device.startswith("/") or not device.isprintable():
+            raise InvalidInput(f"devices = {text!r}: {device!r} is no absolute path")
+    return devices
 
 
 def require_name(option: str, name: str, more: int) -> None:

@@ -133,12 +133,21 @@ class Lvm:
     """One volume group; each method is one command.
 
     :param group: the volume group's name.
+    :param devices: the group's physical volumes, the only devices that LVM then looks at; none:
+        LVM looks at all that its own configuration allows.
     :param command_seconds: the limit of one command.
     :param wipe_seconds: the limit of one wipe.
     """
 
-    def __init__(self, group: str, command_seconds: float, wipe_seconds: float) -> None:
+    def __init__(
+        self,
+        group: str,
+        devices: tuple[str, ...] = (),
+        command_seconds: float = 60.0,
+        wipe_seconds: float = 3600.0,
+    ) -> None:
         self.group = group
+        self.devices = devices
         self.command_seconds = command_seconds
         self.wipe_seconds = wipe_seconds
 
@@ -158,21 +167,21 @@ class Lvm:
 
     def new_thick(self, name: str, size: int) -> None:
         """Make a logical volume of at least ``size`` bytes, in whole extents."""
-        self._run(*_NEW, "--wipesignatures", "y", "--zero", "y", "--size", f"{size}b",
-                  "--name", name, self.group)  # fmt: skip
+        wipe = ("--wipesignatures", "y", "--zero", "y")
+        self._lvm("lvcreate", *_NEW, *wipe, "--size", f"{size}b", "--name", name, self.group)
 
     def new_thin(self, name: str, size: int, pool: str) -> None:
         """Make a thin volume of at least ``size`` bytes, in whole extents."""
-        self._run(*_NEW, "--virtualsize", f"{size}b", "--thinpool", f"{self.group}/{pool}",
-                  "--name", name)  # fmt: skip
+        where = ("--thinpool", f"{self.group}/{pool}")
+        self._lvm("lvcreate", *_NEW, *where, "--virtualsize", f"{size}b", "--name", name)
 
     def activate(self, name: str) -> None:
         """Make a logical volume's device appear."""
-        self._run("lvchange", "--activate", "y", f"{self.group}/{name}")
+        self._lvm("lvchange", "--activate", "y", f"{self.group}/{name}")
 
     def remove(self, name: str) -> None:
         """Remove a logical volume."""
-        self._run("lvremove", "--yes", f"{self.group}/{name}")
+        self._lvm("lvremove", "--yes", f"{self.group}/{name}")
 
     def wipe(self, device: Path, *options: str) -> None:
         """Overwrite or discard a whole device that nobody has mounted."""
@@ -180,16 +189,16 @@ class Lvm:
 
     def _report(self, program: str, fields: tuple[str, ...], what: str) -> str:
         units = ("--reportformat", "json", "--units", "b", "--nosuffix")
-        return self._run(program, *units, "--options", ",".join(fields), what)
+        return self._lvm(program, *units, "--options", ",".join(fields), what)
 
-    def _run(self, *argv: str, seconds: float | None = None) -> str:
+    def _lvm(self, program: str, *arguments: str) -> str:
+        devices = [word for device in self.devices for word in ("--devices", device)]
+        return self._run(program, *devices, *arguments, seconds=self.command_seconds)
+
+    def _run(self, *argv: str, seconds: float) -> str:
         try:
             # The volume's lock is inherited on purpose, and LVM would complain about it.
-            done = command.run(
-                argv,
-                timeout=seconds or self.command_seconds,
-                env={"LVM_SUPPRESS_FD_WARNINGS": "1"},
-            )
+            done = command.run(argv, timeout=seconds, env={"LVM_SUPPRESS_FD_WARNINGS": "1"})
         except command.CommandMissing as missing:
             raise DriverError(
                 f"{missing}: install LVM's tools (Debian packages lvm2, thin-provisioning-tools)"
@@ -208,4 +217,4 @@ class Lvm:
         return LvmRefused(text, reason)
 
 
-_NEW = ("lvcreate", "--yes", "--addtag", TAG)
+_NEW = ("--yes", "--addtag", TAG)

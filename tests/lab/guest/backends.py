@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.guest import kernel
+from tests.lab.guest.kernel import DISK
 from tests.lab.guest.times import Timed, Times
 from tests.unit.drivers.volumes import driver_volume
 from volflow.drivers.chap import Credentials
@@ -49,7 +50,7 @@ class Backend:
         return iscsi(f"iqn.1994-05.com.example:{name}")
 
 
-_LVM = {"volume_group": GROUP}
+_LVM = {"volume_group": GROUP, "devices": DISK}
 _THIN = {**_LVM, "thin_pool": POOL}
 
 BACKENDS = {
@@ -123,4 +124,6 @@ class Lab:
                 print(f"cannot clean: {error}")
         kernel.wipe()
         for name in kernel.volumes():
-            subprocess.run(["lvremove", "--yes", f"{GROUP}/{name}"], check=False)
+            subprocess.run(
+                ["lvremove", "--devices", DISK, "--yes", f"{GROUP}/{name}"], check=False
+            )

@@ -1,9 +1,8 @@
-"""What the guest's tests share: a volume group, targets, hosts; and nothing may be left."""
+"""What the guest's tests share: targets, hosts, times; and nothing may be left."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,28 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.guest import kernel
-from tests.lab.guest.backends import BACKENDS, GROUP, POOL, Backend, Lab
-from tests.lab.guest.hosts import IscsiHost, NvmeHost, run, wait_for
+from tests.lab.guest.backends import BACKENDS, Backend, Lab
+from tests.lab.guest.hosts import IscsiHost, NvmeHost, wait_for
 from tests.lab.guest.times import Times
-
-DISK = "/dev/vdb"
-
-
-@pytest.fixture(scope="session")
-def group() -> str:
-    """A volume group with a thin pool, on a disk of its own."""
-    run("vgcreate", "--yes", "--physicalextentsize", "4m", GROUP, DISK)
-    run("lvcreate", "--yes", "--size", "2g", "--thin", f"{GROUP}/{POOL}")
-    return GROUP
-
-
-@pytest.fixture(scope="session")
-def iscsid() -> Iterator[None]:
-    """The daemon of the kernel's initiator."""
-    run("iscsid")
-    pid = int(wait_for("iscsid", lambda: _read("/run/iscsid.pid")))
-    yield
-    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +39,7 @@ def times() -> Iterator[Times]:
 
 
 @pytest.fixture
-def lab(
-    request: pytest.FixtureRequest, group: str, iscsid: None, tmp_path: Path, times: Times
-) -> Iterator[Lab]:
+def lab(request: pytest.FixtureRequest, tmp_path: Path, times: Times) -> Iterator[Lab]:
     """One backend, two hosts; afterwards nothing of the test may be left in the kernel.
 
     Which backend is told by the test class's ``backend``, or by a parameter.
@@ -84,13 +62,6 @@ def lab(
 def nothing_is_in_the_way() -> None:
     """What a failed test left would fail the next ones, too: they say so at once."""
     assert kernel.tree() == []
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text().strip() or None
-    except OSError:
-        return None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -10,6 +10,7 @@ from tests.lab.guest.hosts import Refused, run
 
 TARGET = Path("/sys/kernel/config/target")
 NVMET = Path("/sys/kernel/config/nvmet")
+DISK = "/dev/vdb"
 
 _OWN = {"alua", "discovery_auth"}
 """What the kernel has itself there."""
@@ -58,7 +59,8 @@ def wipe() -> None:
 def volumes(group: str = "lab") -> list[str]:
     """The logical volumes that carry volflow's tag."""
     try:
-        found = run("lvs", "--noheadings", "-o", "lv_name", "-S", "lv_tags=volflow", group)
+        found = run("lvs", "--devices", DISK, "--noheadings", "-o", "lv_name", "-S",
+                    "lv_tags=volflow", group)  # fmt: skip
     except Refused:
         return []
     return found.split()
@@ -77,6 +79,8 @@ def _remove(root: Path, pattern: str) -> None:
 
 
 def _names(path: Path) -> list[str]:
+    if not path.is_dir():  # nobody has used it since the machine booted
+        return []
     return [p.name for p in path.iterdir() if p.is_dir() and p.name not in _OWN]
 
 
