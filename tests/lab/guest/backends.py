@@ -17,6 +17,7 @@ from volflow.models import DriverVolume
 
 GROUP = "lab"
 POOL = "pool"
+IMAGES = Path("/var/lib/volflow")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Backend:
         """Build the driver as a manager does, and set it up."""
         options = {**self.options, "target": self.target}
         if self.driver == "file":
-            options["directory"] = str(directory / "images")
+            # Not below /tmp: nvmet opens files for direct I/O, which a tmpfs has not.
+            options["directory"] = str(IMAGES / directory.name)
         if self.target == "tgt":
             options |= {"portal": "127.0.0.1:3261", "control_port": "1", "socket": "/run/tgtd"}
         driver = load_driver(self.driver, options)
@@ -108,7 +110,11 @@ class Lab:
 
     def acl(self, volume: DriverVolume) -> set[str]:
         """Who has access to the volume."""
-        (export,) = [e for e in self.driver.list_exports() if e.volume_id == volume.id]
+        return self.acl_of(volume.id)
+
+    def acl_of(self, volume_id: str) -> set[str]:
+        """Who has access to the volume of this id."""
+        (export,) = [e for e in self.driver.list_exports() if e.volume_id == volume_id]
         return set(export.initiators)
 
     def name_of(self, info: dict[str, Any]) -> str:
