@@ -21,10 +21,12 @@ SECONDS = 2400.0
 
 SCRIPT = """
 set -e
-mkdir -p /tmp/tree
+# Without tests/conftest.py, whose servers the guest does not have.
+mkdir -p /tmp/tree/tests/unit
 cd /lab/tree
-cp -r volflow tests pyproject.toml setup.cfg /tmp/tree/
-[ ! -d volflow.egg-info ] || cp -r volflow.egg-info /tmp/tree/
+cp -r volflow volflow.egg-info pyproject.toml setup.cfg /tmp/tree/
+cp -r tests/__init__.py tests/lab /tmp/tree/tests/
+cp -r tests/unit/drivers /tmp/tree/tests/unit/
 cd /tmp/tree
 export PYTHONPATH=/tmp/tree:/lab/dependencies PYTHONPYCACHEPREFIX=/tmp/pycache
 export PYTHONUNBUFFERED=1 VOLFLOW_LAB=1 COLUMNS=120

@@ -107,13 +107,14 @@ class IscsiHost:
         iqn, portal = data["target_iqn"], data["target_portal"]
         self.targets.add(iqn)
         self._node(data, "-o", "new")
-        for name, value in (
-            ("auth.authmethod", "CHAP"),
-            ("auth.username", data["auth_username"]),
-            ("auth.password", data["auth_password"]),
-            ("initial_login_retry_max", "1"),
-        ):
-            self._node(data, "-o", "update", "-n", f"node.session.{name}", "-v", value)
+        values = {
+            "auth.authmethod": "CHAP",
+            "auth.username": data["auth_username"],
+            "auth.password": data["auth_password"],
+            "initial_login_retry_max": "1",
+        }
+        words = [w for n, v in values.items() for w in ("-n", f"node.session.{n}", "-v", v)]
+        self._node(data, "-o", "update", *words)
         self._node(data, "--login")
         return wait_for(f"the disk of {iqn} at {portal}", lambda: self.disk(data))
 

@@ -78,8 +78,8 @@ def test_tgt_is_the_target_of_files():
         (
             {"discard": "yes"},
             (
-                "neither the driver 'file' nor its target 'tgt' has an option 'discard'; they have "
-                "directory, target, portal, control_port, "
+                "neither the driver 'file' nor its target 'tgt' has an option 'discard'; they "
+                "have directory, target, portal, control_port, "
             ),
         ),
         (

@@ -74,15 +74,18 @@ REFUSALS = (
         Reason.NO_BACKING,
         "write '1' to core/iblock_7/volume/enable: No such device",
     ),
-    Refusal(errno.ENOENT, _ANY, Reason.MISSING, "mkdir tpgt_1: No such file or directory"),
+    Refusal(errno.ENOENT, _ANY, Reason.MISSING, "make tpgt_1: No such file or directory"),
     Refusal(
-        errno.ENOTEMPTY, (Request.REMOVE,), Reason.BUSY, "rmdir iblock_7: Directory not empty"
+        errno.ENOTEMPTY,
+        (Request.REMOVE,),
+        Reason.BUSY,
+        "remove core/iblock_7: Directory not empty",
     ),
     Refusal(
         errno.EBUSY,
         (Request.REMOVE, Request.LINK, Request.MAKE),
         Reason.BUSY,
-        "rmdir hosts/nqn: Device or resource busy",
+        "remove hosts/nqn: Device or resource busy",
     ),
     Refusal(
         errno.EBUSY,
@@ -94,9 +97,14 @@ REFUSALS = (
         errno.EADDRNOTAVAIL,
         _ANY,
         Reason.NO_ADDRESS,
-        "mkdir np/192.0.2.1:3260: Cannot assign requested address",
+        "link ports/7/subsystems/nqn: Cannot assign requested address",
     ),
-    Refusal(errno.EADDRINUSE, _ANY, Reason.ADDRESS_TAKEN, "mkdir np/127.0.0.1:22: Address in use"),
+    Refusal(
+        errno.EADDRINUSE,
+        _ANY,
+        Reason.ADDRESS_TAKEN,
+        "make np/127.0.0.1:22: Address already in use",
+    ),
     Refusal(
         errno.EACCES,
         (Request.WRITE,),
@@ -111,8 +119,8 @@ REFUSALS = (
         "write '1' to attrib/emulate_tpu: Operation not supported",
     ),
     Refusal(errno.ENOSYS, _ANY, Reason.UNSUPPORTED, "Function not implemented"),
-    Refusal(errno.EACCES, _ANY, Reason.NOT_ALLOWED, "mkdir target/iscsi: Permission denied"),
-    Refusal(errno.EPERM, _ANY, Reason.NOT_ALLOWED, "mkdir target/iscsi: Operation not permitted"),
+    Refusal(errno.EACCES, _ANY, Reason.NOT_ALLOWED, "make target/iscsi: Permission denied"),
+    Refusal(errno.EPERM, _ANY, Reason.NOT_ALLOWED, "make target/iscsi: Operation not permitted"),
 )
 
 

@@ -84,18 +84,21 @@ class Location:
 
 
 def require_local(portals: tuple[str, ...]) -> None:
-    """Check that a host can listen at the portals' addresses.
+    """Check that a host can listen at the portals' addresses, and that others can be told them.
 
-    :raises DriverError: one is an address of another host.
+    :raises DriverError: one is an address of another host, or of none.
     """
     for portal in portals:
         host = portal.rpartition(":")[0].strip("[]")
         try:
-            family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+            address = ipaddress.ip_address(host)
         except ValueError:
             raise DriverError(
                 f"the portal {portal!r} has no IP address: the kernel resolves no names"
             ) from None
+        if address.is_unspecified:
+            raise DriverError(f"the portal {portal!r} is no address that an initiator can reach")
+        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
         try:
             with socket.socket(family) as probe:
                 probe.bind((host, 0))

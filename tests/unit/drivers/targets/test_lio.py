@@ -114,6 +114,8 @@ def test_a_portal_of_another_host_is_named(kernel):
         made(kernel, portal="192.0.2.1:3260").check()
     with pytest.raises(DriverError, match="has no IP address: the kernel resolves no names"):
         made(kernel, portal="target.example:3260").check()
+    with pytest.raises(DriverError, match="is no address that an initiator can reach"):
+        made(kernel, portal="0.0.0.0:3260").check()
     made(kernel, portal="127.0.0.1:3260;[::1]:3260").check()
 
 
