@@ -107,6 +107,8 @@ class FakeKernel(Configfs):
                 raise OSError(errno.ENOENT, "attribute")
             if path.name.startswith("addr_") and list((path.parent / "subsystems").iterdir()):
                 raise OSError(errno.EACCES, "the port is open")
+            if path.name in ("enable", "control") and self._is_open_device(path.parent):
+                raise OSError(errno.EEXIST, "the device is open")
             if path.name == "enable" and path.parent.parent.name == "namespaces":
                 self._open(Path((path.parent / "device_path").read_text()))
             text = f"{_SERIAL}{value}" if path.name == "vpd_unit_serial" else str(value)
@@ -132,6 +134,10 @@ class FakeKernel(Configfs):
 
     def _links(self) -> list[Path]:
         return [path for path in self.root.rglob("*") if path.is_symlink()]
+
+    def _is_open_device(self, device: Path) -> bool:
+        is_device = device.parent.parent == self.root / "core"
+        return is_device and (device / "enable").read_text() == "1"
 
     def _open(self, path: Path) -> None:
         if not path.exists():

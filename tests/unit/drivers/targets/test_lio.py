@@ -326,7 +326,8 @@ def test_what_is_not_volflows_is_neither_listed_nor_touched(kernel, target, volu
     for name in ("iqn.2003-01.org.linux-iscsi.lab:sn.1", f"{PREFIX}not-a-uuid"):
         kernel.make(kernel.root / "iscsi" / name)
     kernel.make(kernel.root / "core" / "iblock_0")
-    kernel.make(kernel.root / "core" / "iblock_0" / "disk")
+    for name in ("disk", "6f0c8d3e-0000-4000-8000-00000000000a"):
+        kernel.make(kernel.root / "core" / "iblock_0" / name)
     before = kernel.tree()
     volume = exported(target, volume, path)
 

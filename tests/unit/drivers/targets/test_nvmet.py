@@ -165,6 +165,7 @@ def test_each_host_has_a_subsystem_of_its_own(kernel, target, volume, path):
     assert target.exports() == [Export(volume.id, (BOB,), None)]
     target.disconnect(volume, who(BOB))
     assert target.exports() == [Export(volume.id, (), ())]
+    assert not [path for path in kernel.tree() if path.startswith(("ports", "hosts"))]
     target.remove(volume)
     assert kernel.tree() == []
 
