@@ -17,7 +17,7 @@ from tests.lab.image import TREE, Missing, guest_dependencies, guest_image
 from tests.lab.machine import Failed, Machine, require_qemu
 
 RESULTS = TREE / "build" / "lab"
-SECONDS = 2400.0
+SECONDS = 3600.0
 
 SCRIPT = """
 set -e

@@ -10,7 +10,7 @@ exchange=/lab/exchange
 mount -t tmpfs -o mode=1777 none /tmp
 mount -t tmpfs none /run
 mount -t devpts none /dev/pts 2>/dev/null || { mkdir -p /dev/pts; mount -t devpts none /dev/pts; }
-mkdir -p /run/lock /run/lvm /dev/shm /etc/target # where LIO keeps reservations
+mkdir -p /run/lock /run/lvm /dev/shm /etc/rtslib-fb-target # which rtslib wants
 mount -t tmpfs none /dev/shm
 hostname lab
 ip link set lo up

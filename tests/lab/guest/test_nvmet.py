@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.lab.guest import kernel
@@ -81,6 +83,11 @@ def test_a_connection_survives_what_a_reboot_takes_away(lab: Lab) -> None:
 def test_what_the_kernel_refuses_is_told_in_words(lab: Lab) -> None:
     """When nvmet says no, the error is a sentence, and what was made goes with the export."""
     volume = lab.exported()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        lab.real.target = NvmetTarget(portal=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ConnectionFailed, match="something else listens at the address"):
+            lab.connected(volume, lab.alice)
+        lab.driver.terminate_connection(volume, lab.alice.connector)
     lab.real.target = NvmetTarget(portal="192.0.2.1:4420")
     with pytest.raises(ConnectionFailed, match="the address is none of this host's"):
         lab.connected(volume, lab.alice)

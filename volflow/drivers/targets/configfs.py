@@ -34,6 +34,7 @@ class Reason(StrEnum):
     NO_ADDRESS = "the address is none of this host's"
     ADDRESS_TAKEN = "something else listens at the address"
     LOCKED = "it cannot be changed while it is in use"
+    INVALID_NAME = "the kernel takes no such name, or cannot listen at such an address"
     INVALID = "the kernel takes no such value"
     UNSUPPORTED = "the kernel or the device does not support it"
     NOT_ALLOWED = "only root may do that"
@@ -103,13 +104,19 @@ REFUSALS = (
         errno.EADDRINUSE,
         _ANY,
         Reason.ADDRESS_TAKEN,
-        "make np/127.0.0.1:22: Address already in use",
+        "link ports/7/subsystems/nqn: Address already in use",
     ),
     Refusal(
         errno.EACCES,
         (Request.WRITE,),
         Reason.LOCKED,
         "write 'tcp' to ports/1/addr_trtype: Permission denied",
+    ),
+    Refusal(
+        errno.EINVAL,
+        (Request.MAKE,),
+        Reason.INVALID_NAME,
+        "make np/127.0.0.1:22: Invalid argument",
     ),
     Refusal(errno.EINVAL, _ANY, Reason.INVALID, "write 'x' to enable: Invalid argument"),
     Refusal(
