@@ -82,7 +82,7 @@ class LioTarget:
 
         :raises DriverError: one sentence with what to do.
         """
-        self.fs.require(self.root, "target_core_mod")
+        self._require()
         self.fs.make(self.root / "iscsi")
         require_local(self.portals)
 
@@ -192,6 +192,7 @@ class LioTarget:
 
     def exports(self) -> list[Export]:
         """List the targets and devices that are named after a volume, half-made ones included."""
+        self._require()
         with _translated(DriverError, "list the exports"):
             names = set(self.fs.objects(self.root / "iscsi"))
             names.update(device_names(self.fs, self.root))
@@ -217,7 +218,12 @@ class LioTarget:
     def _iqn(self, volume_id: str) -> str:
         return self.iqn_prefix + volume_uuid(volume_id)
 
+    def _require(self) -> None:
+        """Load LIO where it is not: without its directory, nothing is known of exports."""
+        self.fs.require(self.root, "target_core_mod")
+
     def _parts(self, volume_id: str) -> LioParts:
+        self._require()
         return LioParts(self.fs, self.root, self._iqn(volume_id), volume_id)
 
     def _export(self, volume: DriverVolume, path: Path, login: Credentials) -> None:

@@ -116,6 +116,7 @@ class LioParts:
 
     def ensure_target(self, kind: str, portals: tuple[str, ...]) -> None:
         """Make the target, with the device behind its LUN, and open it at the portals last."""
+        self.fs.make(self.target.parent)
         self.fs.make(self.target)
         self.fs.make(self.group)
         self.fs.put(self.group / "attrib" / "authentication", 1)

@@ -80,7 +80,7 @@ class NvmetTarget:
 
         :raises DriverError: one sentence with what to do.
         """
-        self.fs.require(self.root, "nvmet", "nvmet-tcp")
+        self._require()
         require_local(self.portals)
 
     def validate_connector(self, connector: Connector) -> None:
@@ -119,6 +119,7 @@ class NvmetTarget:
 
         :raises ExportFailed: the kernel refused.
         """
+        self._require()
         with _translated(ExportFailed, f"remove the export of volume {volume.id}"):
             for subsystem in [*self._accesses(volume.id), self._subsystem(volume.id)]:
                 subsystem.remove()
@@ -132,6 +133,7 @@ class NvmetTarget:
         :raises ConnectionFailed: the volume is not exported, or the kernel refused.
         """
         host = nvme_host(connector)
+        self._require()
         subsystem = self._subsystem(volume.id, host)
         with _translated(ConnectionFailed, f"give {host} access to volume {volume.id}"):
             path = self._subsystem(volume.id).backing()
@@ -150,12 +152,14 @@ class NvmetTarget:
         :raises ConnectionFailed: the kernel refused.
         """
         host = nvme_host(connector)
+        self._require()
         with _translated(ConnectionFailed, f"take {host} off volume {volume.id}"):
             self._subsystem(volume.id, host).remove()
             self._ports().clean()
 
     def exports(self) -> list[Export]:
         """List the subsystems that are named after a volume, half-made ones included."""
+        self._require()
         found: dict[str, list[str]] = {}
         with _translated(DriverError, "list the exports"):
             for nqn in self.fs.objects(self.root / "subsystems"):
@@ -167,6 +171,10 @@ class NvmetTarget:
             Export(volume_id, tuple(hosts), None if hosts else ())
             for volume_id, hosts in found.items()
         ]
+
+    def _require(self) -> None:
+        """Load nvmet where it is not: without its directory, nothing is known of exports."""
+        self.fs.require(self.root, "nvmet", "nvmet-tcp")
 
     def _volume_of(self, nqn: str) -> str | None:
         """The id of the volume that a subsystem is named after; None: it is not volflow's."""
@@ -218,6 +226,7 @@ class NvmetTarget:
             )
         if not str(path).isprintable():
             raise ExportFailed(f"nvmet takes no path with a control character: {path!r}")
+        self._require()
         own = self._subsystem(volume.id)
         with _translated(ExportFailed, f"export volume {volume.id}"):
             if own.backing() not in (None, path):

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,10 @@ class FakeKernel(Configfs):
         for name in ("core", "iscsi", "hosts", "subsystems", "ports"):
             (root / name).mkdir(parents=True)
         self.made: set[Path] = set()
+        self.lock = threading.RLock()  # one change at a time, as in the kernel
 
     def make(self, path: Path) -> None:
-        with _translated(Request.MAKE, path):
+        with self.lock, _translated(Request.MAKE, path):
             if path.exists():
                 return
             path.mkdir()
@@ -89,7 +91,7 @@ class FakeKernel(Configfs):
                     self._fill(path, content)
 
     def remove(self, path: Path) -> None:
-        with _translated(Request.REMOVE, path):
+        with self.lock, _translated(Request.REMOVE, path):
             if not path.exists():
                 return
             if any(link.is_symlink() for link in path.rglob("*")):
@@ -102,7 +104,7 @@ class FakeKernel(Configfs):
             self.made.discard(path)
 
     def write(self, path: Path, value: object) -> None:
-        with _translated(Request.WRITE, path):
+        with self.lock, _translated(Request.WRITE, path):
             if not path.exists():
                 raise OSError(errno.ENOENT, "attribute")
             if path.name.startswith("addr_") and list((path.parent / "subsystems").iterdir()):
@@ -115,17 +117,58 @@ class FakeKernel(Configfs):
             path.write_text(text)
 
     def link(self, source: Path, path: Path) -> None:
-        with _translated(Request.LINK, path):
+        with self.lock, _translated(Request.LINK, path):
             if not source.exists():
                 raise OSError(errno.ENOENT, "source")
             if source.parent.parent.name == "core" and (source / "enable").read_text() != "1":
                 raise OSError(errno.ENODEV, "the device is closed")
-        super().link(source, path)
+            self._link(source, path)
+
+    @staticmethod
+    def _link(source: Path, path: Path) -> None:
+        if not path.is_symlink():
+            path.symlink_to(source)
+
+    def unlink(self, path: Path) -> None:
+        with self.lock:
+            super().unlink(path)
 
     def log_in(self, initiator: str) -> None:
         """Give an initiator a session wherever it is on an ACL."""
         for acl in self.root.glob(f"iscsi/*/tpgt_1/acls/{initiator}"):
             (acl / "info").write_text(SESSION.format(name=initiator))
+
+    def log_in_iscsi(self, data: dict[str, Any], initiator: str) -> None:
+        """Log an initiator in as the kernel does; raise where it does not let it in."""
+        group = self.root / "iscsi" / data["target_iqn"] / "tpgt_1"
+        acl = group / "acls" / initiator
+        login = [(acl / "auth" / name).read_text() for name in ("userid", "password")]
+        if (group / "enable").read_text() != "1" or "NULL" in login:
+            raise PermissionError("closed")
+        if login != [data["auth_username"], data["auth_password"]]:
+            raise PermissionError("not authenticated")
+        (acl / "info").write_text(SESSION.format(name=initiator))
+
+    def log_out_iscsi(self, data: dict[str, Any], initiator: str) -> None:
+        """End an initiator's session; none is no error."""
+        info = self.root / "iscsi" / data["target_iqn"] / "tpgt_1" / "acls" / initiator / "info"
+        if info.exists():
+            info.write_text(NO_SESSION.format(name=initiator))
+
+    def connect_nvme(self, data: dict[str, Any], host: str) -> None:
+        """Connect a host as the kernel does; raise where it does not let it in."""
+        nqn = data["target_nqn"]
+        if not list(self.root.glob(f"ports/*/subsystems/{nqn}")):
+            raise FileNotFoundError(nqn)
+        if not (self.root / "subsystems" / nqn / "allowed_hosts" / host).is_symlink():
+            raise PermissionError(host)
+
+    def wipe(self) -> None:
+        """Forget everything, as at a reboot."""
+        for name in ("core", "iscsi", "hosts", "subsystems", "ports"):
+            shutil.rmtree(self.root / name)
+            (self.root / name).mkdir()
+        self.made.clear()
 
     def tree(self) -> list[str]:
         """Every object and link that is there, sorted."""

@@ -119,6 +119,22 @@ def test_a_portal_of_another_host_is_named(kernel):
     made(kernel, portal="127.0.0.1:3260;[::1]:3260").check()
 
 
+def test_a_kernel_that_cannot_be_asked_exports_not_nothing(target, volume, path, monkeypatch):
+    """When the directory is away, no call takes that for a backend without exports."""
+    monkeypatch.setattr(target, "root", path.parent / "away")
+    monkeypatch.setattr("volflow.drivers.command.run", lambda *_, **__: None)
+    for call in (
+        target.check,
+        target.exports,
+        lambda: target.create(volume, path),
+        lambda: target.remove(volume),
+        lambda: target.connect(volume, who(ALICE)),
+        lambda: target.disconnect(volume, who(ALICE)),
+    ):
+        with pytest.raises(DriverError, match="mount configfs"):
+            call()
+
+
 def test_an_export_is_all_of_what_the_kernel_needs(kernel, target, volume, path):
     """When a volume is exported, the tree holds device, target, LUN and portal, and is open."""
     update = target.create(volume, path)

@@ -120,6 +120,22 @@ def test_a_portal_of_another_host_is_named(kernel):
         made(kernel, portal="192.0.2.1:4420").check()
 
 
+def test_a_kernel_that_cannot_be_asked_exports_not_nothing(target, volume, path, monkeypatch):
+    """When the directory is away, no call takes that for a backend without exports."""
+    monkeypatch.setattr(target, "root", path.parent / "away")
+    monkeypatch.setattr("volflow.drivers.command.run", lambda *_, **__: None)
+    for call in (
+        target.check,
+        target.exports,
+        lambda: target.create(volume, path),
+        lambda: target.remove(volume),
+        lambda: target.connect(volume, who(ALICE)),
+        lambda: target.disconnect(volume, who(ALICE)),
+    ):
+        with pytest.raises(DriverError, match="mount configfs"):
+            call()
+
+
 def test_an_export_is_a_subsystem_that_no_port_shows(kernel, target, volume, path):
     """When a volume is exported, it is held open and nobody can connect."""
     update = target.create(volume, path)
