@@ -10,7 +10,7 @@ from tests.lab.guest import kernel
 from tests.lab.guest.backends import Lab
 from tests.lab.guest.hosts import Refused, run, wait_for
 from volflow.drivers.targets.nvmet import NvmetTarget
-from volflow.exceptions import ConnectionFailed, ExportFailed
+from volflow.exceptions import ConnectionFailed
 
 PATTERN = bytes(range(256)) * 1024
 
@@ -95,12 +95,3 @@ def test_what_the_kernel_refuses_is_told_in_words(lab: Lab) -> None:
     lab.driver.terminate_connection(volume, lab.alice.connector)
     lab.removed(volume)
     assert kernel.tree() == []
-
-
-@on_files
-def test_a_readonly_volume_is_refused(lab: Lab) -> None:
-    """When nothing would protect it from writing, it is not exported."""
-    volume = lab.volume(readonly=True)
-    with pytest.raises(ExportFailed, match="is readonly"):
-        lab.driver.create_export(None, volume, lab.alice.connector)
-    lab.removed(volume)

@@ -18,8 +18,9 @@ they are needed, found again by their address, and removed with the last subsyst
 
 **What is kept.** Nothing on disk: recovery makes exports and access again from the database.
 
-Known limits: nvmet protects no namespace from writing, so that readonly volumes are refused. The
-prefix of the names must not change while there are exports.
+Known limits: nvmet protects no namespace from writing, so that a readonly volume is as readonly as
+its host makes it, by the ``access_mode`` of connection_info. The prefix of the names must not
+change while there are exports.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class NvmetTarget:
 
         :returns: ``{"provider_location": "192.0.2.1:4420 tcp nqn.2010-10.org.openstack:volume-6f0c
             1"}``.
-        :raises ExportFailed: the kernel refused, or the volume is readonly.
+        :raises ExportFailed: the kernel refused.
         """
         self._export(volume, path)
         return {"provider_location": self._location(volume.id)}
@@ -219,11 +220,6 @@ class NvmetTarget:
         return data
 
     def _export(self, volume: DriverVolume, path: Path) -> None:
-        if volume.readonly:
-            raise ExportFailed(
-                f"volume {volume.id} is readonly, and nvmet protects nothing from writing: use "
-                "the target lio or tgt"
-            )
         if not str(path).isprintable():
             raise ExportFailed(f"nvmet takes no path with a control character: {path!r}")
         self._require()

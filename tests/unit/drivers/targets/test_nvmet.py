@@ -207,12 +207,6 @@ def test_a_volume_that_is_not_exported_connects_nobody(kernel, target, volume):
     assert kernel.tree() == []
 
 
-def test_a_readonly_volume_is_refused(target, volume, path):
-    """When nothing would protect the volume from writing, it is not exported."""
-    with pytest.raises(ExportFailed, match="is readonly, and nvmet protects nothing"):
-        target.create(replace(volume, readonly=True), path)
-
-
 def test_ensure_refuses_a_location_that_it_does_not_serve(target, volume, path):
     """When the portal was configured anew, the error names both locations."""
     with pytest.raises(ExportFailed, match=r"recorded at '192\.0\.2\.1.* exports it at '127\.0"):
