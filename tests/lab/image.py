@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,8 @@ TREE = HERE.parent.parent
 
 GUEST_PYTHON = "3.11"
 """Debian 12's."""
+
+KEPT_SECONDS = 30 * 24 * 3600
 
 _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64", "manylinux_2_34_x86_64")
 
@@ -86,15 +89,22 @@ def _cached(name: str, recipe: list[bytes], build: Callable[[Path], None]) -> Pa
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / f"{name}.lock"):
         if not found.exists():
-            for old in cache.glob(f"{name}-*"):
-                shutil.rmtree(old)
+            _forget(cache.glob(f"{name}-*"))
             draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache))
             try:
                 build(draft)
                 draft.rename(found)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
+        os.utime(found)
     return found
+
+
+def _forget(directories: Iterable[Path]) -> None:
+    """Remove what no tree has used for long; another one may be using it now."""
+    for directory in directories:
+        if directory.stat().st_mtime < time.time() - KEPT_SECONDS:
+            shutil.rmtree(directory)
 
 
 def _run(what: str, argv: list[object]) -> None:
