@@ -1,9 +1,9 @@
 #!/bin/sh
 # Make what a target needs: .venv, and on Debian as root the packages that are missing.
 #
-#     tools/bootstrap.sh [demo | test]
+#     tools/bootstrap.sh [demo | test | lab]
 #
-# demo and test also look for the programs that they use; without a word only .venv is made.
+# demo, test and lab also look for the programs that they use; without a word only .venv is made.
 # Environment:
 #     PYTHON          the interpreter to use; otherwise the first fit one of python3.13, 3.12, 3.11, python3
 #     VOLFLOW_NO_APT  when not empty, no Debian package is installed
@@ -143,6 +143,15 @@ programs() {
     has_zookeeper || lose "ZooKeeper (Debian: libzookeeper-java, default-jre-headless)" "" "the tests on ZooKeeper"
 }
 
+lab_programs() {
+    wanted=
+    find_program qemu-system-x86_64 || wanted="$wanted qemu-system-x86"
+    find_program debootstrap || wanted="$wanted debootstrap"
+    find_program mke2fs || wanted="$wanted e2fsprogs"
+    # shellcheck disable=SC2086 # package names
+    if [ -n "$wanted" ] && may_install; then install $wanted || :; fi
+}
+
 # -- the interpreter ---------------------------------------------------------------------
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
@@ -226,6 +235,7 @@ if command -v flock >/dev/null 2>&1; then flock 9; fi
 
 case $purpose in
     demo | test) programs ;;
+    lab) lab_programs ;;
     '') ;;
     *) die "unknown purpose: $purpose" ;;
 esac

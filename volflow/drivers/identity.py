@@ -16,6 +16,9 @@ _INITIATOR = re.compile(
 )
 """RFC 7143, 4.2.7; the underscore is none of it but is met in the field."""
 
+_NQN = re.compile(r"nqn\.[0-9]{4}-[0-9]{2}\.[A-Za-z0-9._:-]+")
+"""NVMe base specification, 4.5, without what is no part of a file name."""
+
 _INITIATOR_BYTES = 223
 
 
@@ -45,4 +48,22 @@ def iscsi_initiator(connector: Connector) -> str:
         raise InvalidConnector("the connector has no initiator")
     if len(name) > _INITIATOR_BYTES or not _INITIATOR.fullmatch(name):
         raise InvalidConnector(f"the connector's initiator {name!r} is no iSCSI name")
+    return name
+
+
+def iscsi_key(connector: Connector) -> str:
+    """Return what an ACL finds the connector's iSCSI name by: it, in lower case, or nothing."""
+    return str(connector.get("initiator", "")).lower()
+
+
+def nvme_host(connector: Connector) -> str:
+    """Return the connector's NVMe name.
+
+    :raises InvalidConnector: there is none, or it is no NVMe qualified name.
+    """
+    name = connector.get("nqn") if isinstance(connector, dict) else None
+    if not isinstance(name, str) or not name:
+        raise InvalidConnector("the connector has no nqn")
+    if len(name) > _INITIATOR_BYTES or not _NQN.fullmatch(name):
+        raise InvalidConnector(f"the connector's nqn {name!r} is no NVMe qualified name")
     return name

@@ -89,7 +89,7 @@ def test_texts_become_the_types_of_the_parameters(tmp_path: Path):
         (
             "file",
             {"directory": "/x", "control_port": "one"},
-            "the option 'control_port' of the driver 'file' is 'one', which is no int",
+            "the option 'control_port' of the target 'tgt' is 'one', which is no int",
         ),
         ("typed", {"path": "/x", "fast": "maybe"}, "is 'maybe', which is no bool"),
         ("file", {"directory": "/x", "portal": "nowhere"}, "the portal 'nowhere' does not read"),

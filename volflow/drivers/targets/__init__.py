@@ -11,7 +11,7 @@ from typing import Protocol
 from volflow.drivers.base import Export, ModelUpdate
 from volflow.models import ConnectionInfo, Connector, DriverVolume
 
-__all__ = ["Target"]
+__all__ = ["Target", "TellingTarget"]
 
 
 class Target(Protocol):
@@ -25,6 +25,9 @@ class Target(Protocol):
 
     def validate_connector(self, connector: Connector) -> None:
         """Raise InvalidConnector where the connector lacks what the target needs."""
+
+    def initiator_of(self, connector: Connector) -> str:
+        """Name the ACL's key for a connector, as :meth:`exports` lists it."""
 
     def create(self, volume: DriverVolume, path: Path) -> ModelUpdate:
         """Export the path with the volume's credentials, or new ones, and access for nobody.
@@ -48,11 +51,15 @@ class Target(Protocol):
     def disconnect(self, volume: DriverVolume, connector: Connector) -> None:
         """Take the initiator's access away and end its sessions, and nobody else's."""
 
+    def exports(self) -> list[Export]:
+        """List the exports of volumes that the target holds now."""
+
+
+class TellingTarget(Target, Protocol):
+    """A target that can refuse new logins and then tell who is logged in."""
+
     def disconnect_unused(self, volume: DriverVolume, connector: Connector) -> None:
         """Take the initiator's access away unless it is logged in.
 
         :raises ConnectionInUse: it is, and keeps its access.
         """
-
-    def exports(self) -> list[Export]:
-        """List the exports of volumes that the target holds now."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from typing import Any
 
 from volflow.drivers.chap import Credentials
-from volflow.exceptions import ExportFailed, InvalidInput
+from volflow.exceptions import DriverError, ExportFailed, InvalidInput
 
 GROUP_TAG = 1
 """The portal group tag, as a discovery shows it behind the portal."""
@@ -79,3 +81,26 @@ class Location:
             data["target_iqns"] = [self.iqn] * len(self.portals)
             data["target_luns"] = [self.lun] * len(self.portals)
         return data
+
+
+def require_local(portals: tuple[str, ...]) -> None:
+    """Check that a host can listen at the portals' addresses, and that others can be told them.
+
+    :raises DriverError: one is an address of another host, or of none.
+    """
+    for portal in portals:
+        host = portal.rpartition(":")[0].strip("[]")
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            raise DriverError(
+                f"the portal {portal!r} has no IP address: the kernel resolves no names"
+            ) from None
+        if address.is_unspecified:
+            raise DriverError(f"the portal {portal!r} is no address that an initiator can reach")
+        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+        try:
+            with socket.socket(family) as probe:
+                probe.bind((host, 0))
+        except OSError:
+            raise DriverError(f"the portal {portal!r} has no address of this host") from None

@@ -36,7 +36,7 @@ from pathlib import Path
 
 from volflow.drivers.base import Export, ModelUpdate
 from volflow.drivers.chap import Credentials
-from volflow.drivers.identity import iscsi_initiator, volume_uuid
+from volflow.drivers.identity import iscsi_initiator, iscsi_key, volume_uuid
 from volflow.drivers.targets.location import Location, split_portals
 from volflow.drivers.targets.tgt_parts import LUN, TargetParts, has_account, users
 from volflow.drivers.targets.tgt_show import ShownTarget
@@ -107,6 +107,10 @@ class TgtTarget:
     def validate_connector(self, connector: Connector) -> None:
         """Raise InvalidConnector where the connector has no iSCSI initiator."""
         iscsi_initiator(connector)
+
+    def initiator_of(self, connector: Connector) -> str:
+        """Name the ACL's key for a connector: the initiator, in lower case."""
+        return iscsi_key(connector)
 
     def create(self, volume: DriverVolume, path: Path) -> ModelUpdate:
         """Export the path; access is given to nobody.
@@ -195,7 +199,7 @@ class TgtTarget:
         :raises ConnectionFailed: tgtd refused.
         :raises TransientDriverError: a session did not end in time.
         """
-        initiator = str(connector.get("initiator", "")).lower()
+        initiator = iscsi_key(connector)
         with _translated(ConnectionFailed, f"take {initiator} off volume {volume.id}"):
             mine = self._find(self.tgt.targets(), volume.id)
             if mine is not None:

@@ -1,0 +1,104 @@
+"""Run the lab: ``python -m tests.lab [--serve] [--kvm] [--seconds N] [PYTEST-ARGUMENT...]``.
+
+Exit code: pytest's; 1 where the lab cannot run and CI is set, else 0 with a message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+
+from tests.lab.image import TREE, Missing, guest_dependencies, guest_image
+from tests.lab.machine import Failed, Machine, require_qemu
+
+RESULTS = TREE / "build" / "lab"
+SECONDS = 3600.0
+
+SCRIPT = """
+set -e
+# Without tests/conftest.py, whose servers the guest does not have.
+mkdir -p /tmp/tree/tests/unit
+cd /lab/tree
+cp -r volflow volflow.egg-info pyproject.toml setup.cfg /tmp/tree/
+cp -r tests/__init__.py tests/lab /tmp/tree/tests/
+cp -r tests/unit/drivers /tmp/tree/tests/unit/
+cd /tmp/tree
+export PYTHONPATH=/tmp/tree:/lab/dependencies PYTHONPYCACHEPREFIX=/tmp/pycache
+export PYTHONUNBUFFERED=1 VOLFLOW_LAB=1 COLUMNS=120
+exec python3 -m pytest -p no:cacheprovider --junitxml=/lab/exchange/junit.xml {arguments}
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Build what is missing, boot, run the tests, bring back their results."""
+    parser = argparse.ArgumentParser(prog="python -m tests.lab", allow_abbrev=False)
+    parser.add_argument(
+        "--serve", action="store_true", help="boot, and run scripts from a directory"
+    )
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="the tests' time limit")
+    parser.add_argument("--kvm", action="store_true", help="use /dev/kvm")
+    options, rest = parser.parse_known_args(argv)
+    # The machine is stopped also where somebody ends this program.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        require_qemu()
+        image, dependencies = guest_image(), guest_dependencies()
+    except Missing as missing:
+        return _cannot(missing)
+    try:
+        with Machine(image, dependencies, options.kvm) as machine:
+            if options.serve:
+                return _serve(machine)
+            try:
+                return _test(machine, rest, options.seconds)
+            finally:
+                _keep(machine)
+    except Failed as failed:
+        print(f"volflow lab: {failed}", file=sys.stderr)
+        return 1
+
+
+def _test(machine: Machine, arguments: list[str], seconds: float) -> int:
+    if not any(word.startswith("tests/") for word in arguments):
+        arguments = ["tests/lab/guest", *arguments]
+    return machine.run(SCRIPT.format(arguments=shlex.join(arguments)), seconds)
+
+
+def _serve(machine: Machine) -> int:
+    print(
+        f"volflow lab: the guest runs; move a script to {machine.exchange}/NAME.sh, and what it "
+        "writes and its exit code come as NAME.out and NAME.rc. Ctrl-C ends it.",
+        flush=True,
+    )
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _keep(machine: Machine) -> None:
+    """Bring back JUnit's file and the console of the kernel."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for found in (machine.exchange / "junit.xml", machine.exchange / "times.txt", machine.console):
+        kept = RESULTS / found.name
+        kept.unlink(missing_ok=True)
+        if found.exists():
+            shutil.copy(found, kept)
+    print(f"volflow lab: results are in {RESULTS}")
+
+
+def _cannot(missing: Missing) -> int:
+    is_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
+    verdict = "failed, since CI is set" if is_ci else "skipped"
+    print(f"volflow lab: {verdict}: {missing}", file=sys.stderr)
+    return int(is_ci)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""The machine: qemu, booted from the image, given scripts to run by a shared directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.lab.image import TREE, Missing
+
+QEMU = "qemu-system-x86_64"
+MEMORY_MIB = 1024
+CPUS = 2
+DISK_BYTES = 8 * 1024**3
+BOOT_SECONDS = 300
+STOP_SECONDS = 15
+POLL_SECONDS = 0.1
+
+
+class Failed(Exception):
+    """The machine died, or did not do in time what it was told."""
+
+
+class Machine:
+    """One run of the guest: it starts from the same disk each time, and leaves nothing.
+
+    :param image: holds ``vmlinuz``, ``initrd`` and ``root.img``.
+    :param dependencies: what the guest's Python imports.
+    :param kvm: let the processor run the guest, which is ten times faster where it works: a
+        ``/dev/kvm`` that is there tells little.
+    :ivar exchange: what the host and the guest both write to.
+    """
+
+    def __init__(self, image: Path, dependencies: Path, kvm: bool = False) -> None:
+        self.image = image
+        self.dependencies = dependencies
+        self.kvm = kvm
+        self.directory = Path(tempfile.mkdtemp(prefix="volflow-lab-"))
+        self.exchange = self.directory / "exchange"
+        self.exchange.mkdir()
+        self.console = self.directory / "console"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._jobs = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self._boot()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def run(self, script: str, seconds: float) -> int:
+        """Run a shell script in the guest, show what it writes, and return its exit code.
+
+        :raises Failed: the machine died, or the script did not end in time.
+        """
+        self._jobs += 1
+        job = self.exchange / f"job-{self._jobs}"
+        job.with_suffix(".new").write_text(script)
+        job.with_suffix(".new").rename(job.with_suffix(".sh"))
+        shown = 0
+        end = time.monotonic() + seconds
+        while True:
+            ended = job.with_suffix(".rc").exists()
+            shown += self._show(job.with_suffix(".out"), shown)
+            if ended:
+                return int(job.with_suffix(".rc").read_text())
+            self._require_alive()
+            if time.monotonic() > end:
+                raise Failed(f"the guest did not end its work within {seconds:g} seconds")
+            time.sleep(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the machine, by force where it does not halt, and remove what it used."""
+        process = self._process
+        if process is not None:
+            (self.exchange / "halt").touch()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _boot(self) -> None:
+        disk = self.directory / "disk.img"
+        with disk.open("wb") as file:
+            file.truncate(DISK_BYTES)
+        self._process = subprocess.Popen(
+            self._argv(disk), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=(self.directory / "qemu").open("wb"),
+        )  # fmt: skip
+        end = time.monotonic() + BOOT_SECONDS
+        while not (self.exchange / "booted").exists():
+            self._require_alive()
+            if time.monotonic() > end:
+                raise Failed(f"the guest did not boot within {BOOT_SECONDS} seconds{self._tail()}")
+            time.sleep(POLL_SECONDS)
+
+    def _argv(self, disk: Path) -> list[str]:
+        # The kernel ends it where this process is killed.
+        argv = ["nice", "-n", "5", "setpriv", "--pdeathsig", "KILL", QEMU]
+        argv += ["-machine", "q35", "-nodefaults", "-no-user-config"]
+        argv += ["-display", "none", "-no-reboot", "-smp", str(CPUS), "-m", str(MEMORY_MIB)]
+        argv += ["-accel", "kvm"] if self.kvm else ["-accel", "tcg,thread=multi"]
+        argv += ["-cpu", "host" if self.kvm else "Nehalem"]
+        argv += ["-kernel", str(self.image / "vmlinuz"), "-initrd", str(self.image / "initrd")]
+        # On a busy host the kernel takes an emulated timer that is late for one that is broken.
+        argv += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check"]
+        argv += ["-serial", f"file:{self.console}"]
+        root = f"file={self.image}/root.img,snapshot=on"
+        volumes = f"file={disk},cache=unsafe,discard=unmap,detect-zeroes=unmap"
+        for drive in (root, volumes):
+            argv += ["-drive", f"{drive},format=raw,if=virtio"]
+        for tag, path, options in (
+            ("tree", TREE, ",readonly=on"),
+            ("dependencies", self.dependencies, ",readonly=on"),
+            ("exchange", self.exchange, ""),
+        ):
+            share = f"local,path={path},mount_tag={tag},id={tag},security_model=none{options}"
+            argv += ["-virtfs", share]
+        return argv
+
+    def _require_alive(self) -> None:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise Failed(f"qemu ended with exit code {self._process.returncode}{self._tail()}")
+
+    def _tail(self) -> str:
+        lines = []
+        for path in (self.directory / "qemu", self.console):
+            if path.exists():
+                lines += path.read_text(errors="replace").splitlines()[-10:]
+        return "".join(f"\n  {line}" for line in lines)
+
+    @staticmethod
+    def _show(path: Path, since: int) -> int:
+        if not path.exists():
+            return 0
+        with path.open("rb") as file:
+            file.seek(since)
+            new = file.read()
+        sys.stdout.write(new.decode(errors="replace"))
+        sys.stdout.flush()
+        return len(new)
+
+
+def require_qemu() -> None:
+    """Check that the machine can be booted here.
+
+    :raises Missing: it cannot.
+    """
+    if os.uname().machine != "x86_64":
+        raise Missing(f"the guest is an x86_64 machine, and this one is {os.uname().machine}")
+    for program, package in ((QEMU, "qemu-system-x86"), ("setpriv", "util-linux")):
+        if shutil.which(program) is None:
+            raise Missing(f"{program} is not installed (Debian: {package})")
