@@ -216,6 +216,7 @@ class Runner:
         record, phase = stored.record, PHASES[RESTORE]
         if record.state not in _AT_REST:
             raise Stale(f"operation {stored.id} is {record.state}")
+        self._known_flows(stored)
         context = RequestContext(request_id=record.request_id, overwrite=False)
         rests = {"state": record.state.value, "phase": record.phase, "cut": cut}
 
@@ -451,16 +452,16 @@ class Runner:
         :raises DatabaseError: its phase, its flow, its volume or a secret cannot be read.
         """
         self._records.snapshot(seen.record.volume_id, seen.id)
+        phase = seen.record.phase
+        if phase not in PHASES and phase not in UNDOS:
+            raise DatabaseError(f"operation {seen.id}: this release knows no phase {phase!r}")
         self._known_flows(seen)
 
     def _known_flows(self, stored: StoredOperation) -> list[StoredFlow]:
-        """The flows of an operation, where this release has its phase and all their tasks.
+        """The flows of an operation, where this release has all their tasks.
 
         :raises DatabaseError: it has not, they are another kind's, or they are lost.
         """
-        phase = stored.record.phase
-        if phase not in PHASES and phase not in UNDOS:
-            raise DatabaseError(f"operation {stored.id}: this release knows no phase {phase!r}")
         found = self._records.flows(stored.id)
         if not found:
             raise DatabaseError(f"operation {stored.id} has lost its flows")
