@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from volflow.drivers import registry
+from volflow.drivers.options import parameters, takes_rest
+from volflow.drivers.targets.choice import TARGETS
 from volflow.testing.conformance.hooks import Hooks
 
 PAGE = Path(__file__).parents[2] / "docs" / "drivers.md"
@@ -43,8 +45,11 @@ def test_every_option_is_on_the_page(name):
     section = PAGE.read_text("utf-8").split(f"## `{name}`")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \|(.*?)\|", section, re.MULTILINE)
     factory = registry._factory(name)
-    options = inspect.signature(factory, eval_str=True).parameters.values()
-    assert {key: default.strip() for key, default in rows} == {o.name: shown(o) for o in options}
+    options = parameters(factory)
+    if takes_rest(factory):
+        options |= parameters(TARGETS[options["target"].default])
+    expected = {key: shown(option) for key, option in options.items()}
+    assert {key: default.strip() for key, default in rows} == expected
 
 
 def shown(option: inspect.Parameter) -> str:

@@ -104,6 +104,8 @@ class MariadbServer(ServerProcess):
         quick = [] if self._fsync else ["--innodb-flush-method=nosync"]
         return [
             *(str(self._binary), "--no-defaults", f"--datadir={self._data}"),
+            # One that starts removes every temporary table that it finds, others' too.
+            f"--tmpdir={self.directory}",
             *("--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"),
             # Three table spaces less to write.
             *("--innodb-temp-data-file-path=ibtmp1:3M:autoextend",),
