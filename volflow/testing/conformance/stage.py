@@ -121,6 +121,12 @@ class LiveStage(Stage):
             if self._is_shut_out(a, acls.get(a.volume_id, ()))
         ]
 
+    def look(self) -> list[str]:
+        """Look before any recovery, unless an operator has to help first: see :meth:`settle`."""
+        if any(export.sessions is None for export in self.backend.list_exports()):
+            return []
+        return super().look()
+
     def settle(self, at_once: bool = False) -> tuple[list[str], str]:
         """Recover; where the backend cannot tell its sessions, help as an operator has to (G1)."""
         self._force({OperationState.NEEDS_ATTENTION})
