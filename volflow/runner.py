@@ -210,7 +210,7 @@ class Runner:
         :raises DriverError: somebody holds the volume's lock, and it is not to be waited for.
         """
         if not wait_for_lock:
-            self.runs.require_free_lock(seen.record.volume_id)
+            self.runs.require_free_lock(seen.record)
         self._require_known(seen)
         unsure = self.limits.driver_call if seen.running and seen.record.owner else None
         epoch = seen.record.epoch + 1
