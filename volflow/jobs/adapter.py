@@ -39,6 +39,7 @@ class Boarded:
         self._lock = threading.Lock()
         self._kind: Kind | None = None
         self._watchers: list[Callable[[], None]] = []
+        self._doubted = False
         self._failures = 0
         self._retry_at = 0.0
         self._reason = ""
@@ -99,7 +100,7 @@ class Boarded:
             kind, self._kind = self._kind, None
         if kind is not None:
             try:
-                kind.close()
+                kind.leave()
             except Exception as e:  # noqa: BLE001 - it is left anyway
                 LOG.debug("%s could not be left in order: %s", self.name, e)
 
@@ -115,6 +116,7 @@ class Boarded:
         except VolflowError:
             raise
         except Exception as e:
+            self._doubted = True  # it is asked whether it is there, before it is used again
             raise BoardError(f"the job board {self.name} failed: {reason(e)}") from e
 
     def _connected(self) -> Kind:
@@ -122,7 +124,7 @@ class Boarded:
             if self._closed:
                 raise BoardError(f"the job board {self.name} was closed")
             kind = self._kind
-            if kind is not None and kind.connected:
+            if kind is not None and kind.connected and not self._doubted:
                 return kind
             if self._clock.monotonic() < self._retry_at:
                 # Not every caller is to wait for a server that is away.
@@ -140,7 +142,7 @@ class Boarded:
             self._failures = min(self._failures + 1, 8)
             self._retry_at = self._clock.monotonic() + pause / 2 + jitter(pause / 2)
             raise BoardError(f"the job board {self.name} cannot be reached: {self._reason}") from e
-        self._failures = 0
+        self._failures, self._doubted = 0, False
         if self._kind is None:
             self._kind = kind
             for wake in self._watchers:

@@ -81,9 +81,11 @@ class Kind(Protocol):
     @property
     def wakes(self) -> bool: ...
 
-    def connect(self) -> None: ...
+    def connect(self) -> None:
+        """Connect, or see whether it still answers; again after a failure."""
 
-    def close(self) -> None: ...
+    def leave(self) -> None:
+        """Close what was opened, for good."""
 
     def post(self, name: str) -> Any: ...
 
