@@ -119,8 +119,8 @@ class BoardContract:
         (ticket,) = cast.board().listed()
         assert operation.id == ticket.operation_id == ticket.job.name
         assert {} == ticket.job.details
-        found = cast.board().tickets([operation.id])
-        assert [operation.id] == list(found)
+        other = cast.board()
+        until(lambda: [operation.id] == list(other.tickets([operation.id])), "it is found")
 
     def test_a_job_is_claimed_by_one_at_a_time(self, cast: Cast) -> None:
         one, two, ticket = self._posted(cast)

@@ -98,6 +98,9 @@ class Boarded:
         with self._lock:
             self._closed = True
             kind, self._kind = self._kind, None
+        self._leave(kind)
+
+    def _leave(self, kind: Kind | None) -> None:
         if kind is not None:
             try:
                 kind.leave()
@@ -137,6 +140,8 @@ class Boarded:
             kind = kind or self._make()
             kind.connect()
         except Exception as e:
+            if known is None:
+                self._leave(kind)
             self._reason = reason(e)
             pause = min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2**self._failures)
             self._failures = min(self._failures + 1, 8)

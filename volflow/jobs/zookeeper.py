@@ -36,7 +36,9 @@ class ZookeeperBoard(ZookeeperJobBoard):
     wakes = True
 
     def __init__(self, path: str, client: Any) -> None:
-        super().__init__("volflow", {"path": path}, client=client)
+        # TaskFlow asks for the version by a word that servers since 3.5 do not answer by default.
+        conf = {"path": path, "check_compatible": False}
+        super().__init__("volflow", conf, client=client)
         self._started = False
 
     def connect(self, timeout: float | None = CONNECT_SECONDS) -> None:
