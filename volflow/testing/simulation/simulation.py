@@ -77,7 +77,7 @@ class Simulation:
         self._rush = self._dice.choice([0.0, 0.2, 0.6])
         self._scripts: list[Script] = []
         self._playing = 0
-        self._world = World(self._drawn or Replay(schedule or Schedule(seed)))
+        self._world = World(self._drawn or Replay(schedule or Schedule(seed)), f"{template.root}/")
 
     def run(self) -> Outcome:
         """Play it to its end, and judge."""

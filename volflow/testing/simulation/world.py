@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +12,10 @@ from volflow.testing.simulation.clock import SimulatedClock
 from volflow.testing.simulation.decisions import Decisions
 from volflow.testing.simulation.plan import Moment, Strike
 from volflow.testing.simulation.scheduler import SECOND, Actor, Scheduler
+
+
+_STRAY = re.compile(r"(process) \d+|(owned by) \S+:\S+")
+"""Numbers and names of real processes, in a sentence of the code under test."""
 
 
 class Line(NamedTuple):
@@ -43,6 +48,7 @@ class Violation(NamedTuple):
 class World:
     """The ground that a simulation stands on.
 
+    :param home: the directory of its files.
     :ivar calm: nothing goes wrong any more.
     :ivar jumped: how far the wall clock was set, in microseconds; ``set_back`` counts only the
         jumps to the past, past each other.
@@ -50,7 +56,7 @@ class World:
     :ivar names: short names of ids, for people.
     """
 
-    def __init__(self, decisions: Decisions) -> None:
+    def __init__(self, decisions: Decisions, home: str) -> None:
         self.decisions = decisions
         self.scheduler = Scheduler(decisions)
         self.clock = SimulatedClock(self)
@@ -60,6 +66,7 @@ class World:
         self.struck: Counter[str] = Counter()
         self.violations: list[Violation] = []
         self.trace: list[Line] = []
+        self._home = home
         self.names: dict[str, str] = {}
         self.afflict: Callable[[Actor, Strike], None] = _nothing
 
@@ -100,7 +107,8 @@ class World:
         return found
 
     def tell(self, what: str, loud: bool = True) -> None:
-        """Add a line to the trace."""
+        """Add a line to the trace; what is another one in each run is not part of it."""
+        what = _STRAY.sub(r"\1\2 ...", what.replace(self._home, ""))
         actor = self.scheduler.current
         who = "" if actor is None else actor.name
         self.trace.append(Line(self.scheduler.now, who, what, loud))
@@ -122,10 +130,8 @@ class World:
 
     def fingerprint(self) -> str:
         """A hash of the trace: the same for two runs that went the same way."""
-        digest = hashlib.blake2b(digest_size=16)
-        for line in self.trace:
-            digest.update(f"{line.at} {line.who} {line.what}\n".encode())
-        return digest.hexdigest()
+        text = "\n".join([f"{at} {who} {what}" for at, who, what, _ in self.trace])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def _step(self, label: str) -> Actor | None:
         actor = self.scheduler.step()
