@@ -1,13 +1,16 @@
 # Every target sets up what it needs: see tools/bootstrap.sh.
 
 .POSIX:
-.PHONY: help demo test lint types bench docs clean distclean
+.PHONY: help demo test lint types bench soak docs clean distclean
 .SILENT:
 
 PY = .venv/bin/python
 # Passed on: make test ARGS='-k attach', make demo ARGS=--help
 ARGS =
 PYTHON ?=
+SECONDS = 60
+WORKERS = 2
+VOLUMES = 20
 
 help:
 	echo 'make demo       attach a volume, die half way, watch it recover'
@@ -16,6 +19,7 @@ help:
 	echo 'make types      mypy --strict, and the stubs against what is installed'
 	echo 'make docs       run the examples in the docs and the docstrings'
 	echo 'make bench      measure'
+	echo 'make soak       load, deaths and restarts: SECONDS=600 WORKERS=4 VOLUMES=200'
 	echo 'make clean      remove what the tools cached and built; distclean: .venv too'
 	echo 'ARGS= is passed on; PYTHON= names the interpreter that .venv is made of.'
 
@@ -46,6 +50,10 @@ types:
 bench:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh
 	$(PY) -m benchmarks $(ARGS)
+
+soak:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh test
+	$(PY) -m tests.soak --seconds $(SECONDS) --workers $(WORKERS) --volumes $(VOLUMES) $(ARGS)
 
 docs:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh
