@@ -19,7 +19,7 @@ class Figures:
     :ivar fenced: calls that heard that another run had taken their operation.
     :ivar restarts: service -> how often it was killed and started again.
     :ivar orphans: operations whose worker was killed.
-    :ivar settling: from the death of their worker until they rested.
+    :ivar settling: from the last death of their worker until they rested.
     :ivar settled_after: from the end of all trouble until everything was settled.
     :ivar samples: how often backend and database were looked at.
     """

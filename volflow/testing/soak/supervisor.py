@@ -21,7 +21,7 @@ from volflow.manager import VolumeManager
 from volflow.persistence import audit
 from volflow.persistence.engine import Database
 from volflow.testing.soak import journal, worker
-from volflow.testing.soak.deaths import Deaths
+from volflow.testing.soak.deaths import Deaths, slowest
 from volflow.testing.soak.figures import Figures, percentiles
 from volflow.testing.soak.plan import BACKEND, Plan
 from volflow.testing.soak.verdict import complaints, judge, unsettled
@@ -31,6 +31,8 @@ LOG = logging.getLogger(__name__)
 MULTIATTACH_EVERY = 4
 SETTLE_SECONDS = 120
 DOWN_SECONDS = 1.5
+LATE_DEATHS = 0.8
+"""The share of deaths that wait until a worker makes calls: it recovers first."""
 
 
 class Service(Protocol):
@@ -50,6 +52,7 @@ class _Worker:
         self.slot = slot
         self.incarnation = incarnation
         self.stopped = False
+        self.began = time.time()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker.__name__])
         self.process = context.Process(target=worker.main, args=(plan_file, slot, incarnation))
@@ -170,11 +173,18 @@ class Soak:
         again()
 
     def _kill(self) -> None:
+        """Kill a worker; seldom one that has not come so far as to make calls."""
         each = self._rng.choice(self._workers)
+        if self._rng.random() < LATE_DEATHS and not self._makes_calls(each):
+            return
         each.kill()
         self.figures.deaths += 1
         self._deaths.record(self._database, each.pid)
         self._succeed(each)
+
+    def _makes_calls(self, each: _Worker) -> bool:
+        journal_file = self._plan.journal(each.slot)
+        return journal_file.exists() and journal_file.stat().st_mtime > each.began
 
     def _stop(self) -> None:
         awake = [each for each in self._workers if not each.stopped]
@@ -237,9 +247,11 @@ class Soak:
             self.figures.violations += unsettled(manager)
             history = journal.read(*map(self._plan.journal, slots))
             judge(manager, driver, history, self.figures)
-        times = self._deaths.settling_seconds(self._database)
+            times = self._deaths.settling(self._database)
+            text = slowest(manager, self._deaths, times)
+        (self._plan.directory / "slowest.txt").write_text(text)
         self.figures.orphans = len(times)
-        self.figures.settling = percentiles([t for t in times if t is not None])
+        self.figures.settling = percentiles([t for t in times.values() if t is not None])
         self.figures.violations += complaints([self._plan.log(slot) for slot in slots])
         self.figures.violations += self._leaks()
 

@@ -72,6 +72,7 @@ def _log_to(path: Path) -> None:
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     for stream in (1, 2):
         os.dup2(log, stream)
+    logging.getLogger("volflow").setLevel(logging.INFO)
     logging.basicConfig(
         level=logging.WARNING,
         format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s",
