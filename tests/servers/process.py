@@ -114,8 +114,9 @@ class ServerProcess(ABC):
         """End it, harder where it does not listen, and remove its directory."""
         self.disconnect()
         self._end()
-        shutil.rmtree(self.directory, ignore_errors=True)
         if self._lock is not None:
+            # Without it there is no directory of its own: the default is where the tests run.
+            shutil.rmtree(self.directory, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
 

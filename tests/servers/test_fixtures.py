@@ -203,6 +203,16 @@ def test_a_server_that_does_not_start_shows_why(setpriv: Path) -> None:
     assert not server.directory.exists()
 
 
+def test_a_server_that_never_started_removes_nothing(
+    setpriv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it is stopped before it has a directory, the working directory stays."""
+    (tmp_path / "kept").touch()
+    monkeypatch.chdir(tmp_path)
+    RedisServer(Path("/nowhere/redis-server"), setpriv).stop()
+    assert [tmp_path / "kept"] == list(tmp_path.iterdir())
+
+
 def test_nothing_is_left_after_an_error(setpriv: Path) -> None:
     server = Sleeping(setpriv)
     pids = []
