@@ -1,11 +1,14 @@
 from typing import Any
 
+from kazoo.retry import KazooRetry
+
 class KazooClient:
     def __init__(
         self,
         hosts: str = "127.0.0.1:2181",
         timeout: float = 10.0,
         *,
+        connection_retry: KazooRetry | None = None,
         keyfile: str | None = None,
         keyfile_password: str | None = None,
         certfile: str | None = None,

@@ -17,7 +17,7 @@ from volflow.jobs.port import Kind, Ticket
 LOG = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-RETRY_SECONDS_MAX = 15.0
+RETRY_SECONDS_MAX = 5.0
 TEXT_LENGTH = 200
 
 
@@ -69,7 +69,10 @@ class Boarded:
         with self._using() as kind:
             try:
                 kind.take(ticket.job, who, seconds)
-            except (UnclaimableJob, NotFound):
+            except UnclaimableJob:
+                # It may be ours already: its job could not be consumed while the board was away.
+                return kind.keep(ticket.job, who, seconds)
+            except NotFound:
                 return False
             return True
 

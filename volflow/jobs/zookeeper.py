@@ -8,6 +8,7 @@ from urllib.parse import SplitResult
 
 from kazoo.client import KazooClient
 from kazoo.recipe.watchers import ChildrenWatch
+from kazoo.retry import KazooRetry
 from taskflow.exceptions import JobFailure
 from taskflow.jobs.backends.impl_zookeeper import ZookeeperJob, ZookeeperJobBoard
 from taskflow.jobs.base import POSTED
@@ -16,6 +17,7 @@ from volflow.jobs.urls import BoardUrl, file, flag, seconds
 
 PORT = 2181
 CONNECT_SECONDS = 5.0
+RECONNECT_SECONDS_MAX = 5.0
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "timeout": seconds,
     "tls": flag,
@@ -107,6 +109,8 @@ def make_board(parsed: SplitResult) -> tuple[str, Callable[[], ZookeeperBoard]]:
         client = KazooClient(
             hosts=",".join(f"{host}:{port}" for host, port in url.hosts),
             timeout=options.get("timeout", 10.0),
+            # Its own pauses grow to an hour while a server is away.
+            connection_retry=KazooRetry(max_tries=-1, max_delay=RECONNECT_SECONDS_MAX),
             use_ssl=tls,
             verify_certs=options.get("verify", True),
             **files,
