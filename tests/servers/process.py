@@ -128,13 +128,7 @@ class ServerProcess(ABC):
         children = list(descendants(self._process.pid))
         self._process.kill()
         self._process.wait()
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        # A child that still holds the shared memory forbids PostgreSQL's next start.
-        until = time.monotonic() + STOP_SECONDS
-        while any(map(is_running, children)) and time.monotonic() < until:
-            time.sleep(0.01)
+        end_all(children)
         self._process = None
         self.disconnect()
 
@@ -217,11 +211,14 @@ class ServerProcess(ABC):
     def _end(self) -> None:
         if self._process is None:
             return
+        children = list(descendants(self._process.pid))
         for number in self.endings:
             self._process.send_signal(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
                 break
+        # A program that ends at once may leave them.
+        end_all(children)
         self._process = None
 
 
@@ -266,6 +263,19 @@ def descendants(pid: int) -> Iterator[int]:
         for child in children:
             yield int(child)
             yield from descendants(int(child))
+
+
+def end_all(pids: list[int]) -> None:
+    """Kill what still runs of ``pids``, and wait for its end.
+
+    A child that still holds the shared memory forbids PostgreSQL's next start.
+    """
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + STOP_SECONDS
+    while any(map(is_running, pids)) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def temporary_root() -> Path:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from kazoo.client import KazooClient
 from redis.sentinel import Sentinel as Sentinels
 
-from tests.servers.process import ServerProcess, is_running, running, sweep
+from tests.servers.process import ServerProcess, descendants, is_running, running, sweep
 from tests.servers.redis import SENTINEL_NAME, RedisServer, Sentinel
 from tests.servers.test_postgresql_fixture import wait_until
 from tests.servers.zake import Ensemble
@@ -187,7 +187,8 @@ class Sleeping(ServerProcess):
         return ["sh", "-c", "sleep 600 & wait"]
 
     def answers(self) -> bool:
-        return True
+        assert self.pid is not None
+        return any(descendants(self.pid))
 
 
 @pytest.fixture
@@ -215,14 +216,18 @@ def test_a_server_that_never_started_removes_nothing(
 
 def test_nothing_is_left_after_an_error(setpriv: Path) -> None:
     server = Sleeping(setpriv)
-    pids = []
+    pids: list[int] = []
+
+    def note() -> None:
+        assert server.pid is not None
+        pids.extend([server.pid, *descendants(server.pid)])
 
     def fail() -> None:
         with running(server):
-            pids.append(server.pid)
+            note()
             server.kill()
             server.restart()
-            pids.append(server.pid)
+            note()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
