@@ -107,6 +107,10 @@ class ConnectionInUse(DriverError):
     """An undo would cut an initiator that is logged in."""
 
 
+class VolumeLocked(DriverError):
+    """Somebody holds the volume's lock, and nothing was begun: a driver call that hangs, say."""
+
+
 class TransientDriverError(DriverError):
     """The backend was busy; the core repeats the call with backoff first."""
 

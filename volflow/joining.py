@@ -12,6 +12,7 @@ from volflow.exceptions import (
     InvalidVolume,
     OperationConflict,
     RollbackIncomplete,
+    VolumeLocked,
     from_record,
 )
 from volflow.flows.phases import RESTORE
@@ -113,7 +114,7 @@ class Joiner:
                 return known(stored)
             try:
                 return fresh()
-            except InvalidVolume:
+            except (InvalidVolume, VolumeLocked):
                 # Perhaps because the same call, made at the same time, was first.
                 if self._records.find_operation(operation_id) is None:
                     raise

@@ -10,7 +10,7 @@ from oslo_context.context import RequestContext
 
 from volflow.coordination import VolumeLocks
 from volflow.entitlement import entitlement
-from volflow.exceptions import BackendNotFound, DriverError
+from volflow.exceptions import BackendNotFound, VolumeLocked
 from volflow.leases import Leases
 from volflow.locks import LockBusy
 from volflow.models import Operation, OperationKind
@@ -74,13 +74,13 @@ class Runs:
     def require_free_lock(self, volume_id: str) -> None:
         """Leave a volume to whoever has its lock: a hung driver call, or a command's child.
 
-        :raises DriverError: somebody has.
+        :raises VolumeLocked: somebody has.
         """
         lock = self.locks.of(volume_id)
         try:
             lock.acquire()
         except LockBusy as e:
-            raise DriverError(f"volume {volume_id} cannot be changed now: {e}") from e
+            raise VolumeLocked(f"volume {volume_id} cannot be changed now: {e}") from e
         lock.release()
 
     def claiming(

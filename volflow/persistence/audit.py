@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     BigInteger,
     and_,
+    bindparam,
     cast,
     delete,
     exists,
@@ -42,6 +43,31 @@ _IS_CRIPPLED = and_(
     ),
 )
 _BATCH = 1000
+_OF_BACKEND = _V.backend == bindparam("backend")
+
+# What recovery asks each time it runs: made once, they are compiled and looked up once.
+_DUE = (
+    select(_V.id, type_coerce(_V.compare_at, BigInteger), exists().where(_LIVE))
+    .where(_OF_BACKEND, _V.compare_at <= cast(schema.now(), BigInteger))
+    .order_by(_V.compare_at)
+    .limit(_BATCH)
+)
+_WAITING = select(_V.id).where(
+    _OF_BACKEND, _V.compare_attempts > 0, _V.compare_at > cast(schema.now(), BigInteger)
+)
+_NEXT = select(type_coerce(func.min(_V.compare_at), BigInteger), schema.now()).where(
+    _V.compare_at.is_not(None), _V.backend.in_(bindparam("backends", expanding=True))
+)
+_ACCESSES = (
+    select(_A.volume_id, _A.initiator)
+    .join(schema.volumes, _V.id == _A.volume_id)
+    .where(
+        _OF_BACKEND,
+        _A.detached_at.is_(None),
+        _A.initiator.is_not(None),
+        _A.attach_status.not_in([AttachStatus.RESERVED.value, AttachStatus.DETACHED.value]),
+    )
+)
 
 
 class Due(NamedTuple):
@@ -58,34 +84,19 @@ class Due(NamedTuple):
 
 def due_comparisons(connection: Connection, backend: str) -> list[Due]:
     """The volumes of a backend whose comparison is due, also of deleted ones, longest first."""
-    query = (
-        select(_V.id, type_coerce(_V.compare_at, BigInteger), exists().where(_LIVE))
-        .where(_V.backend == backend, _V.compare_at <= cast(schema.now(), BigInteger))
-        .order_by(_V.compare_at)
-        .limit(_BATCH)
-    )
-    found = connection.execute(query)
+    found = connection.execute(_DUE, {"backend": backend})
     return [Due(volume_id, at, bool(attached)) for volume_id, at, attached in found]
 
 
 def waiting_repairs(connection: Connection, backend: str) -> set[str]:
     """The volumes of a backend whose repair has failed, and is to be tried again later."""
-    query = select(_V.id).where(
-        _V.backend == backend,
-        _V.compare_attempts > 0,
-        _V.compare_at > cast(schema.now(), BigInteger),
-    )
-    return set(connection.execute(query).scalars())
+    return set(connection.execute(_WAITING, {"backend": backend}).scalars())
 
 
 def seconds_to_comparison(connection: Connection, backends: Iterable[str]) -> float | None:
     """How long until the next comparison is due; None where none is; 0 where one is."""
-    earliest = type_coerce(func.min(_V.compare_at), BigInteger)
-    query = select(earliest, schema.now()).where(
-        _V.compare_at.is_not(None), _V.backend.in_(list(backends))
-    )
     at: Any
-    at, now = connection.execute(query).one()
+    at, now = connection.execute(_NEXT, {"backends": list(backends)}).one()
     if not isinstance(at, int):  # none, or what a hand wrote that is no time
         return None
     return max(0.0, (at - now) / 1e6)
@@ -93,18 +104,8 @@ def seconds_to_comparison(connection: Connection, backends: Iterable[str]) -> fl
 
 def accesses(connection: Connection, backend: str) -> dict[str, set[str]]:
     """``{volume id: keys of initiators}`` that were let in, or may have been, by the rows."""
-    query = (
-        select(_A.volume_id, _A.initiator)
-        .join(schema.volumes, _V.id == _A.volume_id)
-        .where(
-            _V.backend == backend,
-            _A.detached_at.is_(None),
-            _A.initiator.is_not(None),
-            _A.attach_status.not_in([AttachStatus.RESERVED.value, AttachStatus.DETACHED.value]),
-        )
-    )
     found: dict[str, set[str]] = defaultdict(set)
-    for volume_id, initiator in connection.execute(query):
+    for volume_id, initiator in connection.execute(_ACCESSES, {"backend": backend}):
         found[volume_id].add(initiator)
     return found
 

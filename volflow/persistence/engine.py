@@ -79,6 +79,9 @@ class Database:
             thread_checkin=False,
         )
         self._facade.append_on_engine_create(self._prepare_engine)
+        # Each look at the facade's writer or reader makes managers anew.
+        self._writer = self._facade.writer.connection
+        self._reader = self._facade.reader.connection
         with _translated(self):
             self.engine: Engine = self._facade.writer.get_engine()
         self.signals = Signals(clock, self.engine if can_listen(self.engine) else None)
@@ -110,7 +113,7 @@ class Database:
         :param one_snapshot: all statements see the same state; on SQLite they always do.
         :raises DatabaseError: the database cannot be reached or read.
         """
-        with _translated(self), self._facade.reader.connection.using(self._scope) as connection:
+        with _translated(self), self._reader.using(self._scope) as connection:
             if one_snapshot and self.url.get_backend_name() == "postgresql":
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield connection
@@ -153,7 +156,7 @@ class Database:
         try:
             self._writing.now = True
             try:
-                with self._facade.writer.connection.using(self._scope) as connection:
+                with self._writer.using(self._scope) as connection:
                     result = work(connection)
                     finished = True
             finally:

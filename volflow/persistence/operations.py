@@ -21,6 +21,10 @@ _T = schema.operations.c
 _OWNED = (OperationState.RUNNING, OperationState.REVERTING)
 _ALL = select(*schema.as_stored(schema.operations), schema.now().label("now"))
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
+_UNSETTLED = _ALL.where(_T.state.not_in([s.value for s in SETTLED])).order_by(
+    _T.created_at, _T.id
+)
+_RUN_OF = select(_T.run_id, _T.epoch).where(_T.id == bindparam("id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +175,7 @@ def unsettled(connection: Connection) -> tuple[list[StoredOperation], list[str]]
 
     One row that another release wrote, or a hand, does not hide the others.
     """
-    query = _ALL.where(_T.state.not_in([s.value for s in SETTLED])).order_by(_T.created_at, _T.id)
-    return _readable(connection.execute(query).mappings().all())
+    return _readable(connection.execute(_UNSETTLED).mappings().all())
 
 
 def _readable(rows: Iterable[RowMapping]) -> tuple[list[StoredOperation], list[str]]:
@@ -237,9 +240,7 @@ def take_over(
 
 def run_of(connection: Connection, operation_id: str) -> tuple[str | None, int] | None:
     """The run that committed last, or took the operation over, and its epoch."""
-    row = connection.execute(
-        select(_T.run_id, _T.epoch).where(_T.id == operation_id)
-    ).one_or_none()
+    row = connection.execute(_RUN_OF, {"id": operation_id}).one_or_none()
     return None if row is None else (row.run_id, row.epoch)
 
 

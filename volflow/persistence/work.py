@@ -27,6 +27,9 @@ from volflow.persistence.signals import Signal
 
 Values = dict[str, Any]
 
+_O = schema.operations.c
+_LANDED = select(_O.run_id, _O.epoch, _O.revision).where(_O.id == bindparam("id"))
+
 
 class FromNow(NamedTuple):
     """A time to be written: the database's clock plus so many seconds."""
@@ -236,10 +239,7 @@ class UnitOfWork:
         connection.execute(_events_statement(len(self._events)), values)
 
     def _landed(self, connection: Connection, revision: int) -> bool:
-        table = schema.operations.c
-        row = connection.execute(
-            select(table.run_id, table.epoch, table.revision).where(table.id == self.operation_id)
-        ).one_or_none()
+        row = connection.execute(_LANDED, {"id": self.operation_id}).one_or_none()
         if row is None or (row.run_id, row.epoch) != (self._run_id, self.epoch):
             return False
         return bool(row.revision >= revision)

@@ -20,6 +20,7 @@ from volflow.exceptions import (
     InvalidConnector,
     InvalidVolume,
     VolflowError,
+    VolumeLocked,
     to_record,
 )
 from volflow.locks import LockBusy
@@ -381,10 +382,10 @@ class Run:
 
     def _blocked(self, error: Exception) -> Exception:
         """Leave the run before an effect that must not be made; recovery undoes what was."""
-        blocked = DriverError(f"volume {self.volume.id} cannot be changed now: {error}")
+        sentence = f"volume {self.volume.id} cannot be changed now: {error}"
         if not self.work.started:
-            return blocked
-        first = self._first(blocked)
+            return VolumeLocked(sentence)
+        first = self._first(DriverError(sentence))
         self.work.cancellable = False
         self.work.set_operation(state=OperationState.REVERTING.value, **self.error_values())
         self.commit()

@@ -62,6 +62,9 @@ class Judge(Protocol):
     def made(self, volume_id: str) -> None:
         """Hear that it was made."""
 
+    def came_late(self, volume_id: str, initiators: set[str]) -> None:
+        """Hear whom an effect let in that came after its refusal."""
+
     def looked(self) -> None:
         """Hear that somebody asked who is logged in."""
 
@@ -218,10 +221,12 @@ class Way:
 
     def _come_late(self, key: tuple[str, str], happen: Callable[[], Any]) -> None:
         self._world.tell(f"{key[0]} {self._world.short(key[1])} takes effect, late")
+        before = set(self._backend.acls.get(key[1], ()))
         try:
             happen()
         except DriverError as e:
             self._world.tell(f"the late {key[0]} fails: {e}", loud=False)
+        self._judge.came_late(key[1], self._backend.acls.get(key[1], set()) - before)
 
     def _refuse(self, name: str, error: type[Exception] | None = None) -> NoReturn:
         """Raise an error with a sentence that is found again."""

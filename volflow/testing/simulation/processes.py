@@ -23,7 +23,7 @@ from volflow.testing.simulation.stock import Stock
 from volflow.testing.simulation.store import Store
 from volflow.testing.simulation.world import World
 
-RECOVERY_SECONDS = 5.0
+RECOVERY_SECONDS = 10.0
 CLOSED_SECONDS = 3.0
 """How long a process that is replaced is away."""
 

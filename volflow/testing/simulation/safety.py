@@ -97,6 +97,7 @@ class Safety:
         self._world = world
         self._backend = backend
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._late: dict[str, set[str]] = {}
         self.claims: dict[str, Actor | None] = {}
         self.tables = self._read()
         self.first = len(self.tables.operations)
@@ -213,12 +214,21 @@ class Safety:
             self._session(volume_id, None)
 
     def made(self, volume_id: str) -> None:
-        """Judge what the backend is like after an effect."""
+        """Judge what the backend is like after an effect.
+
+        Nobody can keep out whom a refused request lets in afterwards; that it is shut out again,
+        the end shows.
+        """
         volume = self.tables.volumes.get(volume_id)
         acl = self._backend.acls.get(volume_id, set())
-        if volume is not None and not volume.multiattach and len(acl) > 1:
+        self._late[volume_id] = self._late.get(volume_id, set()) & acl
+        if volume is not None and not volume.multiattach and len(acl - self._late[volume_id]) > 1:
             short = self._world.short(volume_id)
             self._world.violate("G3 access", f"volume {short} lets {sorted(acl)} in")
+
+    def came_late(self, volume_id: str, initiators: set[str]) -> None:
+        """Remember whom an effect let in that came after its refusal."""
+        self._late.setdefault(volume_id, set()).update(initiators)
 
     def _session(self, volume_id: str, initiator: str | None) -> None:
         """An undo cuts nobody off who was logged in when it looked."""
