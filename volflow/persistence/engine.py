@@ -34,6 +34,10 @@ BUSY_SECONDS = 30
 """How long a SQLite writer waits for another one, and a deadlock or lost server is retried."""
 
 _LOCKED = "database is locked"
+_OSLO_BEGAN = "in_transaction"
+"""oslo.db's mark on a SQLite connection in a transaction. Without it, it emits a plain BEGIN,
+before any ``begin`` listener of ours: a writer that starts as a reader and upgrades fails at once
+when another one wrote in between. If the mark had another name, SQLite would refuse our BEGIN."""
 
 
 class _Again(Exception):
@@ -200,7 +204,9 @@ class Database:
         if self.is_sqlite:
             _keep_connections(engine)
             event.listen(engine, "connect", self._prepare_sqlite)
-            event.listen(engine, "before_cursor_execute", self._begin_immediate, retval=True)
+            event.listen(engine, "begin", self._begin)
+            for ended in ("rollback", "commit"):
+                event.listen(engine, ended, _keep_oslo_from_beginning)
         elif self.url.get_backend_name() == "postgresql":
             event.listen(engine, "connect", self._prepare_postgresql)
 
@@ -208,15 +214,11 @@ class Database:
         connection.create_function("volflow_now", 0, self.clock.microseconds)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA busy_timeout={int(self._patience * 1000)}")
+        record.info[_OSLO_BEGAN] = True
 
-    def _begin_immediate(
-        self, conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-    ) -> tuple[str, Any]:
-        # oslo.db emits a plain BEGIN itself, before any "begin" listener: a writer that starts
-        # as a reader and upgrades fails at once when another one wrote in between.
-        if statement == "BEGIN" and getattr(self._writing, "now", False):
-            return "BEGIN IMMEDIATE", parameters
-        return statement, parameters
+    def _begin(self, connection: Connection) -> None:
+        writes = getattr(self._writing, "now", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     def _prepare_postgresql(self, connection: Any, record: Any) -> None:
         limit = max(1000, int(self._lease_seconds * 500))
@@ -236,6 +238,11 @@ def _keep_connections(engine: Engine) -> None:
         _dispatch=old.dispatch,
         dialect=old._dialect,  # noqa: SLF001
     )
+
+
+def _keep_oslo_from_beginning(connection: Connection) -> None:
+    """Put the mark back that oslo.db takes off when a transaction ends."""
+    connection.info[_OSLO_BEGAN] = True
 
 
 def _checked_url(url: str) -> URL:
