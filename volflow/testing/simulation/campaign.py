@@ -34,10 +34,13 @@ class Result:
 class Summary:
     """What all seeds showed.
 
+    :ivar operations: how many the seed had that had the fewest; ``faults`` alike.
     :ivar failed: the results of those that broke a promise.
     """
 
     seeds: int = 0
+    operations: int | None = None
+    faults: int | None = None
     tally: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
     failed: list[Result] = field(default_factory=list)
@@ -45,10 +48,17 @@ class Summary:
     def add(self, result: Result) -> None:
         """Count one more."""
         self.seeds += 1
+        if not result.violations:
+            self.operations = _fewer(self.operations, result.tally["operations"])
+            self.faults = _fewer(self.faults, result.struck.total())
         self.tally += result.tally
         self.struck += result.struck
         if result.violations:
             self.failed.append(result)
+
+
+def _fewer(before: int | None, number: int) -> int:
+    return number if before is None else min(before, number)
 
 
 def play(template: Template, seed: int, kinds: Iterable[str]) -> Result:

@@ -125,6 +125,7 @@ def _figures(summary: Summary, seconds: float) -> dict[str, Any]:
     return {
         "seeds": summary.seeds,
         "seconds": round(seconds, 1),
+        "least": {"operations": summary.operations, "faults": summary.faults},
         "tally": dict(summary.tally),
         "faults": dict(summary.struck),
         "failed": {r.seed: [str(v) for v in r.violations] for r in summary.failed},

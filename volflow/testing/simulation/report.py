@@ -52,5 +52,7 @@ def counts(summary: Summary, seconds: float) -> Iterator[str]:
     yield f"{summary.seeds} schedules in {seconds:.0f} s, {rate:.1f}/s; {failed} failed"
     names = ("operations", "deaths", "takeovers", "fenced", "points")
     yield ", ".join(f"{summary.tally[name]} {name}" for name in names)
+    if summary.operations is not None:
+        yield f"each seed: {summary.operations} operations and {summary.faults} faults, or more"
     struck = sorted(summary.struck.items(), key=lambda item: -item[1])
     yield "faults: " + ", ".join(f"{number} {name}" for name, number in struck)
