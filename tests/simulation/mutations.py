@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from volflow import runner
+from volflow import coordination, runner
 from volflow.leases import Leases
 from volflow.locks import FileLock
 from volflow.persistence import flows, operations, schema
 from volflow.persistence.work import Claim, UnitOfWork
 from volflow.runner import Runner
+from volflow.tasks import sessions
 from volflow.tasks.run import Run
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -43,20 +44,14 @@ def no_volume_lock(patch: pytest.MonkeyPatch) -> None:
         def acquire(self, timeout: float = 0.0, holder: str = "") -> None:
             """Take nothing."""
 
-    patch.setattr(runner, "FileLock", Open)
+    patch.setattr(coordination, "FileLock", Open)
 
 
 def no_counting_of_exports(patch: pytest.MonkeyPatch) -> None:
-    """The export goes with the first attachment that goes."""
-    call = Run.call
-
-    def greedy(self: Run, method: str, *given: Any, **options: Any) -> Any:
-        found = call(self, method, *given, **options)
-        if method.startswith("terminate") and self.others:
-            call(self, "remove_export", self.context, self.volume)
-        return found
-
-    patch.setattr(Run, "call", greedy)
+    """The export goes with the first attachment that goes: no run knows of others."""
+    patch.setattr(
+        Run, "others", property(lambda self: [], lambda self, found: None), raising=False
+    )
 
 
 def no_counting_of_initiators(patch: pytest.MonkeyPatch) -> None:
@@ -95,7 +90,7 @@ def no_undo_of_what_died(patch: pytest.MonkeyPatch) -> None:
 
 def no_look_at_sessions(patch: pytest.MonkeyPatch) -> None:
     """An undo cuts whoever is logged in."""
-    patch.setattr(Run, "require_unused", lambda self, initiator=None: None)
+    patch.setattr(sessions, "_cuts", lambda run: True)
 
 
 def no_memory_of_commits(patch: pytest.MonkeyPatch) -> None:

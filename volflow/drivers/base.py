@@ -129,6 +129,9 @@ class VolumeDriver:
     def initialize_connection(self, volume: DriverVolume, connector: Connector) -> ConnectionInfo:
         """Give the initiator access and describe the way to it.
 
+        The account that it names is that of ``volume.provider_auth``, which a repair brings back,
+        whatever the target has by now.
+
         :returns: ``{"driver_volume_type": "iscsi", "data": {...}}``, JSON only.
         """
         raise NotImplementedError(f"{type(self).__name__} has no initialize_connection")

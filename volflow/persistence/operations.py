@@ -21,9 +21,7 @@ _T = schema.operations.c
 _OWNED = (OperationState.RUNNING, OperationState.REVERTING)
 _ALL = select(*schema.as_stored(schema.operations), schema.now().label("now"))
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
-_UNSETTLED = _ALL.where(_T.state.not_in([s.value for s in SETTLED])).order_by(
-    _T.created_at, _T.id
-)
+_UNSETTLED = _ALL.where(_T.state.not_in([s.value for s in SETTLED])).order_by(_T.created_at, _T.id)
 _RUN_OF = select(_T.run_id, _T.epoch).where(_T.id == bindparam("id"))
 
 

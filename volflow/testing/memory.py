@@ -68,7 +68,8 @@ class MemoryDriver(VolumeDriver):
             if volume.id not in self.exports:
                 raise ConnectionFailed(f"volume {volume.id} is not exported")
             self.acls[volume.id].add(connector["initiator"].lower())
-            _, user, secret = self.exports[volume.id].split()
+            # What is recorded is what a repair brings back, whatever the target has by now.
+            _, user, secret = (volume.provider_auth or self.exports[volume.id]).split()
         data: dict[str, Any] = {
             "target_discovered": False,
             "target_portal": PORTAL,

@@ -122,8 +122,9 @@ class Answers:
         """True where a refusal is the first of this call, or one that another call met."""
         if "cannot be changed now" in str(error):
             return True
-        if "is not exported" in str(error) and self._world.struck["restart"]:
-            return True
+        struck = self._world.struck
+        if "exported" in str(error) and (struck["restart"] or struck["late"] or struck["orphan"]):
+            return True  # the export went, or came, between two steps
         found = _TAG.search(str(error))
         if found is None:
             return False

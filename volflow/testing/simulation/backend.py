@@ -56,7 +56,7 @@ class Refusal(NamedTuple):
 class Judge(Protocol):
     """Who watches what is done to the backend."""
 
-    def effect(self, method: str, volume_id: str, arguments: tuple[Any, ...], force: bool) -> None:
+    def effect(self, method: str, volume_id: str, arguments: tuple[Any, ...]) -> None:
         """Hear of an effect just before it is made."""
 
     def made(self, volume_id: str) -> None:
@@ -154,7 +154,7 @@ class Way:
         if found is not None:
             self._delay(found, key, happen)
         if name in _CHANGING:
-            self._judge.effect(name, key[1], given, bool(options.get("force")))
+            self._judge.effect(name, key[1], given)
         result = happen()
         self._judge.made(key[1])
         world.tell(f"{name} {world.short(key[1])}".rstrip())

@@ -102,7 +102,7 @@ class Schedule:
                 tuple(Strike(**entry) for entry in found["strikes"]),
                 tuple(Switch(**entry) for entry in found["switches"]),
             )
-        except (KeyError, TypeError) as e:
+        except (KeyError, TypeError, ValueError) as e:
             raise ValueError(f"this is no schedule: {e!r}") from None
 
     @classmethod

@@ -197,8 +197,11 @@ class Safety:
             found = self._backend.sessions.items()
             actor.notes["looked"] = {volume_id: list(names) for volume_id, names in found}
 
-    def effect(self, method: str, volume_id: str, arguments: tuple[Any, ...], force: bool) -> None:
-        """Judge what is about to be done to the backend."""
+    def effect(self, method: str, volume_id: str, arguments: tuple[Any, ...]) -> None:
+        """Judge what is about to be done to the backend.
+
+        That the driver was told to use force is no excuse: a caller has to have asked for it.
+        """
         live = self.tables.live(volume_id)
         attached = [a for a in live if a.attach_status == AttachStatus.ATTACHED]
         short = self._world.short(volume_id)
@@ -208,9 +211,9 @@ class Safety:
             initiator = arguments[1]["initiator"].lower()
             if any(a.initiator == initiator for a in attached):
                 self._world.violate("G3 access", f"{initiator} loses {short}, which it needs")
-            if method == "terminate_connection" and not force:
+            if method == "terminate_connection":
                 self._session(volume_id, initiator)
-        if method == "remove_export" and not force:
+        if method == "remove_export":
             self._session(volume_id, None)
 
     def made(self, volume_id: str) -> None:
