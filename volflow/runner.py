@@ -21,8 +21,8 @@ from volflow.exceptions import (
     VolflowError,
     from_record,
 )
-from volflow.flows.engine import drive
-from volflow.flows.phases import PHASES, RESTORE, UNDOS, Phase, Undo, steps
+from volflow.flows.engine import drive, kept_flow
+from volflow.flows.phases import PHASES, RESTORE, UNDOS, Phase, Undo
 from volflow.models import Operation, OperationKind, OperationState
 from volflow.persistence import operations, queue
 from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
@@ -470,7 +470,7 @@ class Runner:
             try:
                 if OperationKind(flow.name) is not kind:
                     raise ValueError(f"a flow of it is a {flow.name}")
-                steps(kind, tuple(flow.atoms))
+                kept_flow(kind, tuple(flow.atoms))
             except (LookupError, ValueError) as e:
                 raise DatabaseError(f"operation {stored.id}: {e}") from None
         return found

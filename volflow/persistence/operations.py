@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from volflow.exceptions import DatabaseError, ErrorRecord
 from volflow.models import SETTLED, Event, Operation, OperationKind, OperationState
 from volflow.persistence import schema, volumes
+from volflow.persistence.work import FromNow, conditional_update
 
 LOG = logging.getLogger(__name__)
 
@@ -209,27 +210,23 @@ def take_over(
     """
     if seen.record.settled:
         return False
-    lease = seen.record.lease_expires_at
-    statement = (
-        update(schema.operations)
-        .where(
-            _T.id == seen.id,
-            _T.epoch == seen.record.epoch,
-            _T.revision == seen.revision,
-            _T.state == seen.record.state.value,
-            _T.lease_expires_at.is_(None) if lease is None else _T.lease_expires_at == lease,
-        )
-        .values(
-            state=state.value,
-            epoch=_T.epoch + 1,
-            revision=_T.revision + 1,
-            run_id=run_id,
-            owner=owner,
-            lease_expires_at=schema.now() + cast(int(lease_seconds * 1e6), BigInteger),
-            lease_length=int(lease_seconds * 1e6),
-        )
-    )
-    if connection.execute(statement).rowcount != 1:
+    record = seen.record
+    values = {
+        "state": state.value,
+        "epoch": record.epoch + 1,
+        "revision": seen.revision + 1,
+        "run_id": run_id,
+        "owner": owner,
+        "lease_expires_at": FromNow(lease_seconds),
+        "lease_length": int(lease_seconds * 1e6),
+    }
+    expected = {
+        "epoch": record.epoch,
+        "revision": seen.revision,
+        "state": record.state.value,
+        "lease_expires_at": record.lease_expires_at,
+    }
+    if conditional_update(connection, "operations", seen.id, values, expected) != 1:
         return False
     if unsure_seconds is not None:
         volumes.compare_later(connection, seen.record.volume_id, unsure_seconds)

@@ -12,7 +12,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    cast,
     func,
     or_,
     select,
@@ -31,6 +30,12 @@ LOG = logging.getLogger(__name__)
 _T = schema.volumes.c
 _ALL = select(*schema.as_stored(schema.volumes), schema.now().label("now"))
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
+_LATER = schema.now() + bindparam("microseconds", type_=BigInteger)
+_COMPARE_LATER = (
+    update(schema.volumes)
+    .where(_T.id == bindparam("key"))
+    .values(unsure_until=_LATER, compare_at=func.coalesce(_T.compare_at, _LATER))
+)
 _PUBLIC = tuple(f.name for f in fields(Volume))
 
 
@@ -64,12 +69,8 @@ def revision(connection: Connection, volume_id: str) -> int | None:
 
 def compare_later(connection: Connection, volume_id: str, seconds: float) -> None:
     """Have recovery compare a volume with its backend after so many seconds, or earlier too."""
-    later = schema.now() + cast(int(seconds * 1e6), BigInteger)
-    connection.execute(
-        update(schema.volumes)
-        .where(_T.id == volume_id)
-        .values(unsure_until=later, compare_at=func.coalesce(_T.compare_at, later))
-    )
+    given = {"key": volume_id, "microseconds": int(seconds * 1e6)}
+    connection.execute(_COMPARE_LATER, given)
 
 
 def end_comparison(connection: Connection, volume_id: str, seen: int) -> bool:

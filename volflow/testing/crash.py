@@ -40,12 +40,14 @@ class Point(NamedTuple):
 class Tally:
     """What was tried, and what was found.
 
+    :ivar states: how many different states the deaths left, each of which was recovered from.
     :ivar ends: the status that the volume ended in -> how often.
     :ivar broken: a point -> the guarantees that did not hold.
     """
 
     single: int = 0
     double: int = 0
+    states: int = 0
     ends: dict[str, int] = field(default_factory=dict)
     broken: dict[str, list[str]] = field(default_factory=dict)
 
@@ -54,7 +56,8 @@ class Matrix:
     """Goes through all points of a scenario.
 
     On SQLite with a backend that can be copied, each point starts from a copy of one stage, and
-    the second deaths from a copy of what the first one left. Elsewhere all points share a place
+    the second deaths from a copy of what the first one left. Deaths after the same commits and
+    driver calls leave the same, which is recovered from once. Elsewhere all points share a place
     and a backend: each has a volume of its own, which has to be usable and deletable afterwards.
 
     :param make_backend: makes a driver with an empty backend.
@@ -74,6 +77,7 @@ class Matrix:
         self._root = Path(tempfile.mkdtemp(prefix="volflow-crash-"))
         self._home: tuple[Place, Any] | None = None
         self._saved: tuple[Stage, Snapshot] | None = None
+        self._known: dict[tuple[str, ...], tuple[list[str], str]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -85,9 +89,9 @@ class Matrix:
         """Die at each point of the call."""
         for number in range(start, self.points(), step):
             stage = self._stage()
-            struck = self._die(stage, number)
+            dead = self._die(stage, number)
             self.tally.single += 1
-            self._judge(stage, Point(self.scenario.name, (number, struck)))
+            self._judge(stage, Point(self.scenario.name, dead.death), dead.effects)
 
     def double(self, step: int = 1, start: int = 0, first_step: int = 1) -> None:
         """Die at each point of the call, and at each point of the recovery that follows.
@@ -95,7 +99,7 @@ class Matrix:
         :param step: which points of the recovery; ``first_step``: which of the call.
         """
         for number in range(0, self.points(), first_step):
-            for second, stage, struck in self._dead(number, step, start):
+            for second, stage, dead in self._dead(number, step, start):
                 points = self.new_points(second)
                 with suppress(Crash):
                     stage.recover(points)
@@ -103,8 +107,8 @@ class Matrix:
                     self._leave(stage)
                     break
                 self.tally.double += 1
-                death = (second, points.struck)
-                self._judge(stage, Point(self.scenario.name, (number, struck), death))
+                left = (*dead.effects, "death", *points.effects)
+                self._judge(stage, Point(self.scenario.name, dead.death, points.death), left)
 
     def points(self) -> int:
         """How many points the call has; without a death it has to end well, too."""
@@ -112,7 +116,7 @@ class Matrix:
         stage.play(points)
         # Where nothing was refused all is in order at once: recovery would mend it.
         at_once = [] if self.scenario.faults else stage.look()
-        self._judge(stage, Point(self.scenario.name), at_once)
+        self._judge(stage, Point(self.scenario.name), (*points.effects, "end"), at_once)
         return len(points.reached)
 
     def new_points(self, strike_at: int | None = None) -> Points:
@@ -123,14 +127,14 @@ class Matrix:
         """A volume in the scenario's first state."""
         return Stage(place, backend, self.scenario)
 
-    def _dead(self, number: int, step: int, start: int) -> Iterator[tuple[int, Stage, str]]:
-        """Stage after stage on which the call died at this point: (second point, stage, name)."""
+    def _dead(self, number: int, step: int, start: int) -> Iterator[tuple[int, Stage, Points]]:
+        """Stage after stage on which the call died at this point, and the next second point."""
         stage = self._stage()
-        struck = self._die(stage, number)
+        points = self._die(stage, number)
         dead = stage.save() if self._saved is not None else None
         second = start
         while True:
-            yield second, stage, struck
+            yield second, stage, points
             second += step
             if dead is not None:
                 stage.restore(dead)
@@ -138,21 +142,34 @@ class Matrix:
                 stage = self._stage()
                 self._die(stage, number)
 
-    def _die(self, stage: Stage, number: int) -> str:
+    def _die(self, stage: Stage, number: int) -> Points:
         points = self.new_points(number)
         with suppress(Crash):
             stage.play(points)
         assert points.struck is not None, f"point {number} was not reached"
-        return points.struck
+        return points
 
-    def _judge(self, stage: Stage, point: Point, known: Sequence[str] = ()) -> None:
-        found, ended = stage.settle(at_once=point.second is not None)
-        found += known
+    def _judge(
+        self, stage: Stage, point: Point, left: tuple[str, ...], also: Sequence[str] = ()
+    ) -> None:
+        """Recover from what a death left, and hold the guarantees against what is there then.
+
+        :param left: what was done before it; ``also``: what is known to be wrong.
+        """
+        found, ended = self._settled(stage, point, left)
         self.tally.ends[ended] = self.tally.ends.get(ended, 0) + 1
-        found += self._leave(stage)
+        found = [*found, *also, *self._leave(stage)]
         if found:
             self.tally.broken[str(point)] = found
             self._home = None  # what is left there would break the points that follow, too
+
+    def _settled(self, stage: Stage, point: Point, left: tuple[str, ...]) -> tuple[list[str], str]:
+        """What is wrong after recovery, and the status in which the volume ends."""
+        if self._saved is not None and left in self._known:
+            return self._known[left]
+        self.tally.states += 1
+        self._known[left] = stage.settle(at_once=point.second is not None)
+        return self._known[left]
 
     def _leave(self, stage: Stage) -> list[str]:
         """Use up the volume where the next stage is on the same place; return violations."""

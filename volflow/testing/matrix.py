@@ -44,6 +44,7 @@ def report(tallies: dict[str, Tally], seconds: float) -> dict[str, object]:
         "scenarios": len(tallies),
         "single": sum(tally.single for tally in tallies.values()),
         "double": sum(tally.double for tally in tallies.values()),
+        "states": sum(tally.states for tally in tallies.values()),
         "broken": sum(len(tally.broken) for tally in tallies.values()),
         "seconds": round(seconds, 1),
         "by_scenario": {name: asdict(tally) for name, tally in sorted(tallies.items())},
@@ -84,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{point}: {'; '.join(guarantees)}")
     print(
         f"{summary['scenarios']} scenarios, {summary['single']} single and {summary['double']} "
-        f"double deaths, {summary['broken']} broken, {summary['seconds']} s"
+        f"double deaths, which left {summary['states']} different states; "
+        f"{summary['broken']} broken, {summary['seconds']} s"
     )
     return 1 if broken else 0
 

@@ -48,6 +48,24 @@ class Points:
             self.struck = name
             raise self.error(name)
 
+    @property
+    def death(self) -> tuple[int, str] | None:
+        """The number and the name of the point at which it struck."""
+        return None if self.struck is None else (self.strike_at or 0, self.struck)
+
+    @property
+    def effects(self) -> tuple[str, ...]:
+        """What was done that outlives the process: commits and driver calls, in order.
+
+        Dying at a statement, or just before a commit or a call, adds nothing.
+        """
+        return tuple(
+            name
+            for number, name in enumerate(self.reached)
+            if not name.startswith("statement ")
+            and not (number == self.strike_at and name.endswith(" before"))
+        )
+
     @contextmanager
     def watching(self, database: Database) -> Iterator[None]:
         """Count the statements and commits of a database."""
