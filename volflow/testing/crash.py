@@ -93,12 +93,14 @@ class Matrix:
             self.tally.single += 1
             self._judge(stage, Point(self.scenario.name, dead.death), dead.effects)
 
-    def double(self, step: int = 1, start: int = 0, first_step: int = 1) -> None:
+    def double(
+        self, step: int = 1, start: int = 0, first_step: int = 1, first_start: int = 0
+    ) -> None:
         """Die at each point of the call, and at each point of the recovery that follows.
 
         :param step: which points of the recovery; ``first_step``: which of the call.
         """
-        for number in range(0, self.points(), first_step):
+        for number in range(first_start, self.points(), first_step):
             for second, stage, dead in self._dead(number, step, start):
                 points = self.new_points(second)
                 with suppress(Crash):
