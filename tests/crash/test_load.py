@@ -80,6 +80,19 @@ def test_a_short_soak_breaks_no_guarantee(database: str, open_lab: Any) -> None:
     assert sum(figures.restarts.values()) >= 1
 
 
+def test_what_is_left_on_the_target_is_found(open_lab: Any) -> None:
+    """When an account belongs to no target, and when a target is no volume's."""
+    lab: Lab = open_lab("sqlite")
+    assert [] == lab.leaks()
+    lab.tgtd.adm("--mode", "account", "--op", "new", "--user", "loose", "--password", "secret")
+    name = f"{lab.tgtd.target().iqn_prefix}no-volume"
+    lab.tgtd.adm("--mode", "target", "--op", "new", "--tid", "77", "-T", name)
+    assert [
+        "G2: the CHAP account loose belongs to no target",
+        f"G2: the target {name} is no volume's",
+    ] == lab.leaks()
+
+
 @pytest.fixture
 def hosts() -> Iterator[list[Initiator]]:
     """Two hosts with an iSCSI name each."""

@@ -24,12 +24,13 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--database", default=POSTGRESQL, help="postgresql, sqlite, or a URL")
     add("--seconds", type=float, default=60, help="how long there is load and trouble")
-    add("--workers", type=int, default=2, help="processes")
+    add("--workers", type=int, default=4, help="processes")
     add("--threads", type=int, default=3, help="callers of each")
-    add("--volumes", type=int, default=20)
+    add("--volumes", type=int, default=200)
     add("--seed", type=int, default=1, help="of all random choices")
     add("--kill", type=float, default=3, help="mean seconds between two SIGKILLs; 0: none")
-    add("--stop", type=float, default=8, help="mean seconds between two SIGSTOPs; 0: none")
+    add("--stop", type=float, default=4, help="mean seconds between two SIGSTOPs; 0: none")
+    add("--lease", type=float, default=2, help="seconds; a SIGSTOP lasts longer")
     add("--tgtd", type=float, default=20, help="mean seconds between its kills; 0: none")
     add("--postgresql", type=float, default=30, help="mean seconds between its kills; 0: none")
     add("--json", type=Path, help="where to write the figures, too")
@@ -39,6 +40,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run one soak and print its figures; 1 where a guarantee broke."""
     given = arguments()
+    sys.stdout.write(f"seed {given.seed}, {given.seconds:g} s\n")
+    sys.stdout.flush()
     # What is left to look at stays where a guarantee broke.
     directory = Path(tempfile.mkdtemp(prefix="volflow-soak-"))
     with running_lab(require, given.database, directory) as lab:
@@ -51,6 +54,7 @@ def main() -> int:
             seed=given.seed,
             kill_seconds=given.kill or None,
             stop_seconds=given.stop or None,
+            lease_seconds=given.lease,
             restart_seconds={n: s for n, s in restarts.items() if s and n in lab.services},
         )
         figures = soak.run()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from tests.contract.lab import until
 from volflow import VolumeManager
+from volflow.exceptions import Fenced
 from volflow.persistence import schema
 from volflow.testing import Fault, FaultyDriver, MemoryDriver
 from volflow.testing.scenarios import CONTEXT, HOST_A, HOST_B
 from volflow.testing.soak import Figures, journal
+from volflow.testing.soak.deaths import Deaths, runs_of
 from volflow.testing.soak.figures import percentiles
 from volflow.testing.soak.journal import Answer, Call, History, Journal
 from volflow.testing.soak.plan import BACKEND, Plan
-from volflow.testing.soak.verdict import complaints, judge, unsettled
+from volflow.testing.soak.verdict import complaints, fenced, judge, unsettled
 from volflow.testing.soak.watcher import Watcher
 
 
@@ -102,6 +106,59 @@ def test_an_operation_that_is_not_settled_is_found(
     assert [key] == [sentence.split()[2] for sentence in unsettled(manager)]
 
 
+def test_a_stuck_volume_is_found(
+    manager: VolumeManager, backend: MemoryDriver, call: Call, attached: Answer
+) -> None:
+    """When nobody owns it any more, and when its status is not what its attachments say."""
+    volume_id = call.arguments["volume_id"]
+    for status, found in (("detaching", "nobody owns it"), ("available", "not Derived")):
+        change = update(schema.volumes).values(status=status)
+        manager.database.write(lambda c: c.execute(change))  # noqa: B023
+        stuck = judged(manager, backend, call, attached).violations
+        assert f"G1: volume {volume_id} is {status}" in stuck[0]
+        assert found in stuck[0]
+
+
+def test_an_attachment_that_a_caller_was_told_of_is_there(
+    manager: VolumeManager, backend: MemoryDriver, call: Call, attached: Answer
+) -> None:
+    """Also where it was detached since."""
+    manager.detach_volume(CONTEXT, call.arguments["volume_id"])
+    figures = Figures()
+    judge(manager, backend, History({}, {}, [], [], [str(attached.value), "another"]), figures)
+    (found,) = figures.violations
+    assert "G5: a caller was told of attachment another, and the database has none" == found
+
+
+def test_a_double_attach_is_found(
+    manager: VolumeManager, backend: MemoryDriver, call: Call
+) -> None:
+    """When two attachments were let in that must not be there together."""
+    volume = manager.create_volume(CONTEXT, size_gib=1, backend=BACKEND, multiattach=True)
+    for host in (HOST_A, HOST_B):
+        manager.attach_volume(CONTEXT, volume.id, host)
+    assert [] == judged(manager, backend, call).violations
+    change = update(schema.volumes).values(multiattach=False)
+    manager.database.write(lambda c: c.execute(change))
+    (found,) = judged(manager, backend, call).violations
+    assert f"G3: volume {volume.id} has 2 attachments" == found
+
+
+def test_an_export_that_is_gone_or_that_is_nobodys_is_found(
+    manager: VolumeManager, backend: MemoryDriver, call: Call, attached: Answer
+) -> None:
+    """Backend and database are held against each other both ways."""
+    volume_id = call.arguments["volume_id"]
+    lost = dict(backend.exports)
+    backend.restart_target()
+    (found,) = judged(manager, backend, call, attached).violations
+    assert f"G3: volume {volume_id} is attached and not exported" == found
+    manager.detach_volume(CONTEXT, volume_id)
+    backend.exports.update(lost)
+    (found,) = judged(manager, backend, call).violations
+    assert f"G2: volume {volume_id} is exported for nobody" == found
+
+
 def test_what_the_backend_has_too_much_is_found(
     manager: VolumeManager, backend: MemoryDriver, call: Call, attached: Answer
 ) -> None:
@@ -110,11 +167,64 @@ def test_what_the_backend_has_too_much_is_found(
     assert found.startswith("G2: ")
 
 
-def test_takeovers_and_fenced_calls_are_counted(
-    manager: VolumeManager, backend: MemoryDriver, call: Call
+@pytest.fixture
+def in_the_middle(
+    backend: MemoryDriver, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[], None]], None]:
+    """Has something done each time that an attach is in the middle of its driver's call."""
+    connect = backend.initialize_connection
+
+    def have(what: Callable[[], None]) -> None:
+        def meddled(*given: Any) -> Any:
+            what()
+            return connect(*given)
+
+        monkeypatch.setattr(backend, "initialize_connection", meddled)
+
+    return have
+
+
+def test_takeovers_and_fenced_commits_are_counted(
+    manager: VolumeManager,
+    backend: MemoryDriver,
+    call: Call,
+    in_the_middle: Callable[[Callable[[], None]], None],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
-    figures = judged(manager, backend, call, Answer(None, "Fenced", "taken"))
-    assert (0, 1) == (figures.takeovers, figures.fenced)
+    """When a run goes on whose operation another one has taken and left, whom a third follows."""
+    table = schema.operations
+    change = update(table).values(epoch=table.c.epoch + 1, owner=None, lease_expires_at=None)
+    in_the_middle(lambda: manager.database.write(lambda c: c.execute(change)) and None)
+    with pytest.raises(Fenced):
+        manager.attach_volume(CONTEXT, operation_id=call.key, **call.arguments)
+    in_the_middle(lambda: None)
+    manager.recover()
+    log = tmp_path / "worker-0.log"
+    log.write_text(caplog.text)
+    assert 1 == fenced([log])
+    assert [] == complaints([log])
+    assert 1 == judged(manager, backend, call).takeovers
+
+
+def test_the_orphans_of_a_death_and_when_they_rested_are_known(
+    manager: VolumeManager, call: Call, in_the_middle: Callable[[Callable[[], None]], None]
+) -> None:
+    """When it is asked right after the death, and again once all is settled."""
+    deaths, orphans = Deaths(), {}
+
+    def die() -> None:
+        orphans.update(runs_of(manager.database, os.getpid()) or {})
+        deaths.record("SIGKILL", tuple(orphans))
+
+    in_the_middle(die)
+    manager.attach_volume(CONTEXT, operation_id=call.key, **call.arguments)
+    assert {call.key: call.arguments["volume_id"]} == orphans
+    assert {} == runs_of(manager.database, os.getpid())
+    assert {} == deaths.settling(manager.database, "SIGSTOP")
+    (seconds,) = deaths.settling(manager.database, "SIGKILL").values()
+    assert seconds is not None
+    assert seconds > 0
 
 
 @pytest.fixture
@@ -174,12 +284,14 @@ def test_a_journal_tells_what_was_asked_and_what_was_answered(tmp_path: Path, ca
     written.answered(call, Answer(None, "Fenced", "taken"))
     written.answered(call, Answer("an id"))
     written.step("attach", None)
+    written.told("an attachment")
     written.broken("something")
     written.close()
     found = journal.read(path)
     assert [] == found.unanswered
     assert ["Fenced", None] == [answer.error for answer in found.answers[call.key]]
     assert ([("attach", None)], ["something"]) == (found.steps, found.broken)
+    assert ["an attachment"] == found.told
 
 
 def test_an_error_in_a_log_is_a_complaint(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What became of the operations whose worker was killed."""
+"""What became of the operations whose worker was killed, or stopped past its lease."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ _RUNS = (OperationState.RUNNING.value, OperationState.REVERTING.value)
 _RESTS = tuple(state.value for state in OperationState if state.value not in _RUNS)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Death:
-    """One SIGKILL.
+    """A SIGKILL, or a SIGSTOP that lasts longer than a lease.
 
     :ivar at: when, in seconds since 1970.
-    :ivar orphans: the operations that the process ran; None: the database could not tell.
+    :ivar signal: ``SIGKILL`` or ``SIGSTOP``.
+    :ivar orphans: the operations that the process ran and that others can take; None: the
+        database could not tell.
     """
 
     at: float
-    orphans: list[str] | None
+    signal: str
+    orphans: tuple[str, ...] | None
 
 
 @dataclass
@@ -42,21 +45,30 @@ class Deaths:
 
     found: list[Death] = field(default_factory=list)
 
-    def record(self, database: Database, pid: int) -> None:
-        """Look what the process ran that was killed just now."""
-        at = time.time()
-        query = select(_O.id).where(_O.owner.like(f"%:{pid}-%"), _O.state.in_(_RUNS))
-        try:
-            with database.read() as connection:
-                self.found.append(Death(at, list(connection.execute(query).scalars())))
-        except DatabaseError:
-            self.found.append(Death(at, None))
+    def record(self, signal: str, orphans: tuple[str, ...] | None) -> None:
+        """Write one down that came just now."""
+        self.found.append(Death(time.time(), signal, orphans))
 
-    def settling(self, database: Database) -> dict[str, float | None]:
-        """Orphan -> seconds from its last death until it rested, by its timeline; None: never."""
-        last = {orphan: death.at for death in self.found for orphan in death.orphans or ()}
+    def settling(self, database: Database, signal: str) -> dict[str, float | None]:
+        """Orphan -> seconds from the last such death until it rested; None: it never did."""
+        last = {
+            orphan: death.at
+            for death in self.found
+            for orphan in death.orphans or ()
+            if death.signal == signal
+        }
         with database.read() as connection:
             return {orphan: _rested(connection, orphan, at) for orphan, at in last.items()}
+
+
+def runs_of(database: Database, pid: int) -> dict[str, str] | None:
+    """``{operation: volume}`` of what a process runs; None: the database cannot tell now."""
+    query = select(_O.id, _O.volume_id).where(_O.owner.like(f"%:{pid}-%"), _O.state.in_(_RUNS))
+    try:
+        with database.read() as connection:
+            return {row.id: row.volume_id for row in connection.execute(query)}
+    except DatabaseError:
+        return None
 
 
 def _rested(connection: Connection, operation_id: str, after: float) -> float | None:
@@ -76,9 +88,9 @@ def slowest(manager: VolumeManager, deaths: Deaths, settling: dict[str, float | 
     lines: list[str] = []
     longest = sorted(settling, key=lambda orphan: settling[orphan] or math.inf, reverse=True)
     for orphan in longest[:SHOWN]:
-        lines.append(f"operation {orphan} rested {settling[orphan]} s after its last death")
+        lines.append(f"operation {orphan} rested {settling[orphan]} s after the last of these")
         lines += [
-            f"  {datetime.fromtimestamp(death.at, UTC)} a death"
+            f"  {datetime.fromtimestamp(death.at, UTC)} {death.signal}"
             for death in deaths.found
             if orphan in (death.orphans or ())
         ]

@@ -16,10 +16,13 @@ class Figures:
     :ivar calls: ``name: how it ended`` -> how often; ``unanswered``: its worker died.
     :ivar operations: ``kind: state`` -> how many.
     :ivar takeovers: how often a run took an operation over from a dead or silent one.
-    :ivar fenced: calls that heard that another run had taken their operation.
+    :ivar caught: stops that left an operation which others could take over meanwhile.
+    :ivar fenced: commits of runs whose operation another run had taken over; nothing of such a
+        commit is written.
     :ivar restarts: service -> how often it was killed and started again.
     :ivar orphans: operations whose worker was killed.
     :ivar settling: from the last death of their worker until they rested.
+    :ivar settling_stopped: the same of operations whose worker was stopped, from the stop.
     :ivar settled_after: from the end of all trouble until everything was settled.
     :ivar samples: how often backend and database were looked at.
     """
@@ -29,14 +32,21 @@ class Figures:
     operations: dict[str, int] = field(default_factory=dict)
     deaths: int = 0
     stops: int = 0
+    caught: int = 0
     takeovers: int = 0
     fenced: int = 0
     restarts: dict[str, int] = field(default_factory=dict)
     orphans: int = 0
     settling: dict[str, float] = field(default_factory=dict)
+    settling_stopped: dict[str, float] = field(default_factory=dict)
     settled_after: float | None = None
     samples: int = 0
     answers_repeated: int = 0
+
+    @property
+    def longest(self) -> float:
+        """The longest time from a death, or a stop, until an operation of it rested."""
+        return max(self.settling.get("max", 0.0), self.settling_stopped.get("max", 0.0))
 
     def as_json(self) -> str:
         """One line."""
@@ -47,17 +57,19 @@ class Figures:
             ("calls", _counts(self.calls)),
             ("operations", _counts(self.operations)),
             ("deaths", f"{self.deaths}, with {self.orphans} operations under way"),
-            ("stops", str(self.stops)),
+            ("stops", f"{self.stops}, {self.caught} of them in the middle of an operation"),
             ("restarts", _counts(self.restarts) or "none"),
             ("takeovers", str(self.takeovers)),
-            ("fenced", str(self.fenced)),
+            ("fenced commits", str(self.fenced)),
             ("settled after a death", _seconds(self.settling)),
+            ("settled after a stop", _seconds(self.settling_stopped)),
+            ("longest time to settle", f"{self.longest:.2f} s"),
             ("settled after the end", f"{self.settled_after or 0:.2f} s"),
             ("looked at", f"{self.samples} times"),
             ("answers asked for again", str(self.answers_repeated)),
             ("violations", "none" if not self.violations else str(len(self.violations))),
         ]
-        lines = [f"{name:<24}{text}" for name, text in rows]
+        lines = [f"{name:<26}{text}" for name, text in rows]
         return "\n".join([*lines, *(f"  {sentence}" for sentence in self.violations)])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,10 @@ class Journal:
         """Count a call without an operation id."""
         self._append({"step": name, "error": error})
 
+    def told(self, attachment_id: str) -> None:
+        """Write down an attachment that a caller was told of."""
+        self._append({"told": attachment_id})
+
     def broken(self, sentence: str) -> None:
         """Write down what must not happen."""
         self._append({"broken": sentence})
@@ -86,12 +90,14 @@ class History:
     :ivar calls: key -> the call.
     :ivar answers: key -> its answers in the order they came; none: nobody was answered.
     :ivar steps: (call without a key, class name of its error or None) for each.
+    :ivar told: attachments that callers were told of.
     """
 
     calls: dict[str, Call]
     answers: dict[str, list[Answer]]
     steps: list[tuple[str, str | None]]
     broken: list[str]
+    told: list[str] = field(default_factory=list)
 
     @property
     def unanswered(self) -> list[Call]:
@@ -111,6 +117,8 @@ def read(*paths: Path) -> History:
             found.answers[line["key"]].append(Answer(**line["answer"]))
         elif "step" in line:
             found.steps.append((line["step"], line["error"]))
+        elif "told" in line:
+            found.told.append(line["told"])
         else:
             found.broken.append(line["broken"])
     return found

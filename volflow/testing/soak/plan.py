@@ -23,7 +23,8 @@ class Plan:
     :ivar volumes: how many there are; every fourth is multiattach.
     :ivar seconds: how long there is load and trouble.
     :ivar kill_seconds: the mean time between two SIGKILLs; None: there are none.
-    :ivar stop_seconds: the mean time between two SIGSTOPs, each longer than a lease.
+    :ivar stop_seconds: the mean time between two SIGSTOPs, each longer than a lease; where it
+        can, one strikes in the middle of an operation.
     :ivar restart_seconds: service -> the mean time between two kills of it.
     """
 
@@ -36,7 +37,7 @@ class Plan:
     volumes: int = 12
     seconds: float = 20
     seed: int = 1
-    lease_seconds: float = 3
+    lease_seconds: float = 2
     deadline_seconds: float = 4
     driver_call_seconds: float = 6
     comparison_seconds: float = 2
@@ -64,6 +65,10 @@ class Plan:
         """What that worker, and its successors, have logged."""
         return self.directory / f"worker-{slot}.log"
 
+    def lock(self, volume_id: str) -> Path:
+        """The lock of a volume."""
+        return self.directory / "locks" / "volumes" / f"{volume_id}.lock"
+
     def make_driver(self) -> Any:
         """The driver, in this process."""
         return load_driver(self.driver, self.options)
@@ -82,4 +87,5 @@ class Plan:
             driver_call_seconds=self.driver_call_seconds,
             comparison_seconds=self.comparison_seconds,
             key_file=self.directory / "volflow.key",
+            lock_directory=self.directory / "locks",
         )

@@ -17,14 +17,15 @@ from typing import Any, Protocol
 from oslo_context.context import RequestContext
 
 from volflow.exceptions import VolflowError
+from volflow.locks import is_free
 from volflow.manager import VolumeManager
 from volflow.persistence import audit
 from volflow.persistence.engine import Database
 from volflow.testing.soak import journal, worker
-from volflow.testing.soak.deaths import Deaths, slowest
+from volflow.testing.soak.deaths import Deaths, runs_of, slowest
 from volflow.testing.soak.figures import Figures, percentiles
 from volflow.testing.soak.plan import BACKEND, Plan
-from volflow.testing.soak.verdict import complaints, judge, unsettled
+from volflow.testing.soak.verdict import complaints, fenced, judge, unsettled
 from volflow.testing.soak.watcher import Watcher
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ SETTLE_SECONDS = 120
 DOWN_SECONDS = 1.5
 LATE_DEATHS = 0.8
 """The share of deaths that wait until a worker makes calls: it recovers first."""
+
+CATCH_SECONDS = 1.0
+"""How long a stop waits for a moment in the middle of an operation."""
 
 
 class Service(Protocol):
@@ -65,15 +69,25 @@ class _Worker:
         return self.process.pid
 
     def stop(self) -> None:
-        """Stop it, until :meth:`go_on`."""
+        """Stop it, until :meth:`go_on`; all its threads stand still when this returns."""
         os.kill(self.pid, signal.SIGSTOP)
         self.stopped = True
+        while self.process.is_alive() and not self._stands_still():
+            time.sleep(0.001)
 
     def go_on(self) -> None:
         """Continue it; no error where it runs, or is gone."""
         self.stopped = False
         if self.process.is_alive():
             os.kill(self.pid, signal.SIGCONT)
+
+    def _stands_still(self) -> bool:
+        try:
+            tasks = list(Path(f"/proc/{self.pid}/task").iterdir())
+            texts = [(task / "stat").read_text() for task in tasks]
+        except OSError:  # it, or a thread, is gone
+            return False
+        return all(text.rpartition(")")[2].split()[0] == "T" for text in texts)
 
     def kill(self) -> None:
         """Kill it, and wait until it is gone."""
@@ -179,7 +193,8 @@ class Soak:
             return
         each.kill()
         self.figures.deaths += 1
-        self._deaths.record(self._database, each.pid)
+        runs = runs_of(self._database, each.pid)
+        self._deaths.record("SIGKILL", None if runs is None else tuple(runs))
         self._succeed(each)
 
     def _makes_calls(self, each: _Worker) -> bool:
@@ -187,13 +202,32 @@ class Soak:
         return journal_file.exists() and journal_file.stat().st_mtime > each.began
 
     def _stop(self) -> None:
+        """Stop a worker for longer than a lease; others take over what it was in the middle of."""
         awake = [each for each in self._workers if not each.stopped]
-        if not awake:
+        if len(awake) < 2:
             return
         each = self._rng.choice(awake)
-        each.stop()
+        orphans = self._catch(each)
         self.figures.stops += 1
-        self._at(self._plan.lease_seconds * self._rng.uniform(1.2, 2.5), each.go_on)
+        self.figures.caught += bool(orphans)
+        self._deaths.record("SIGSTOP", orphans)
+        self._at(self._plan.lease_seconds * self._rng.uniform(1.5, 3), each.go_on)
+
+    def _catch(self, each: _Worker) -> tuple[str, ...]:
+        """Stop it where it runs operations whose volumes are free, if such a moment comes.
+
+        One that is stopped with a volume's lock in its hands keeps others from that volume, and
+        so from its operation, until it goes on.
+        """
+        until = time.monotonic() + CATCH_SECONDS
+        while True:
+            each.stop()
+            runs = runs_of(self._database, each.pid) or {}
+            free = tuple(o for o, v in runs.items() if is_free(self._plan.lock(v)))
+            if free or time.monotonic() > until:
+                return free
+            each.go_on()
+            time.sleep(self._rng.uniform(0, 0.02))
 
     def _take_down(self, name: str) -> None:
         if name not in self._down:
@@ -247,12 +281,16 @@ class Soak:
             self.figures.violations += unsettled(manager)
             history = journal.read(*map(self._plan.journal, slots))
             judge(manager, driver, history, self.figures)
-            times = self._deaths.settling(self._database)
-            text = slowest(manager, self._deaths, times)
+            killed = self._deaths.settling(self._database, "SIGKILL")
+            stopped = self._deaths.settling(self._database, "SIGSTOP")
+            text = slowest(manager, self._deaths, stopped | killed)
         (self._plan.directory / "slowest.txt").write_text(text)
-        self.figures.orphans = len(times)
-        self.figures.settling = percentiles([t for t in times.values() if t is not None])
-        self.figures.violations += complaints([self._plan.log(slot) for slot in slots])
+        self.figures.orphans = len(killed)
+        self.figures.settling = percentiles([t for t in killed.values() if t is not None])
+        self.figures.settling_stopped = percentiles([t for t in stopped.values() if t is not None])
+        logs = [self._plan.log(slot) for slot in slots]
+        self.figures.fenced = fenced(logs)
+        self.figures.violations += complaints(logs)
         self.figures.violations += self._leaks()
 
 

@@ -22,6 +22,7 @@ from volflow.testing.soak.plan import BACKEND
 _OPEN = (DatabaseError.__name__, Fenced.__name__, RollbackIncomplete.__name__)
 """Errors that leave open how the operation ends."""
 
+_FENCED = "this run stopped and changed nothing more"
 _LINES = 5
 
 
@@ -32,9 +33,13 @@ def judge(manager: VolumeManager, driver: Any, history: History, figures: Figure
     figures.operations = counted([f"{o.kind}: {o.state}" for o in operations.values()])
     figures.calls = counted(list(_outcomes(history)))
     figures.takeovers = _takeovers(manager)
-    answers = [answer for found in history.answers.values() for answer in found]
-    figures.fenced = sum(answer.error == Fenced.__name__ for answer in answers)
     figures.violations += history.broken
+    known = {found.id for found in manager.list_attachments(context, live=False)}
+    figures.violations += [
+        f"G5: a caller was told of attachment {told}, and the database has none"
+        for told in history.told
+        if told not in known
+    ]
     for key, call in history.calls.items():
         figures.violations += _lost(call, history.answers[key], operations.get(key))
         if call.is_one_shot and key in operations and operations[key].settled:
@@ -52,6 +57,11 @@ def complaints(logs: list[Path]) -> list[str]:
         errors = [line for line in lines if " ERROR " in line or line.startswith("Traceback")]
         found += [f"{path.name}: {line}" for line in errors[:_LINES]]
     return found
+
+
+def fenced(logs: list[Path]) -> int:
+    """How many commits of workers were fenced: callers', and recovery's, of which none hears."""
+    return sum(path.read_text(errors="replace").count(_FENCED) for path in logs)
 
 
 def _outcomes(history: History) -> Iterator[str]:
