@@ -10,6 +10,9 @@ from pathlib import Path
 from tests.conftest import find_binary
 from tests.soak.lab import POSTGRESQL, running_lab
 
+MEMORY = Path("/dev/shm")
+"""No SIGKILL loses what a server has written, and on a disk PostgreSQL is away for long."""
+
 
 def require(name: str, package: str, *directories: str | Path) -> Path:
     """Find a program, or end."""
@@ -33,6 +36,7 @@ def arguments() -> argparse.Namespace:
     add("--lease", type=float, default=2, help="seconds; a SIGSTOP lasts longer")
     add("--tgtd", type=float, default=20, help="mean seconds between its kills; 0: none")
     add("--postgresql", type=float, default=30, help="mean seconds between its kills; 0: none")
+    add("--directory", type=Path, default=MEMORY, help="for servers' data, journals and logs")
     add("--json", type=Path, help="where to write the figures, too")
     return parser.parse_args()
 
@@ -43,6 +47,8 @@ def main() -> int:
     sys.stdout.write(f"seed {given.seed}, {given.seconds:g} s\n")
     sys.stdout.flush()
     # What is left to look at stays where a guarantee broke.
+    if given.directory.is_dir():
+        tempfile.tempdir = str(given.directory)
     directory = Path(tempfile.mkdtemp(prefix="volflow-soak-"))
     with running_lab(require, given.database, directory) as lab:
         restarts = {"tgtd": given.tgtd, POSTGRESQL: given.postgresql}

@@ -307,6 +307,13 @@ def test_a_plan_is_what_was_written_down(tmp_path: Path) -> None:
     assert plan == Plan.read(plan.write())
 
 
+def test_time_without_a_service_does_not_count() -> None:
+    """When two are away at the same time, it does not count twice."""
+    deaths = Deaths(outages=[(15.0, 17.0), (3.0, 11.0), (16.0, 18.0), (29.0, 40.0)])
+    assert 20.0 - 1.0 - 3.0 - 1.0 == deaths.served(10.0, 30.0)
+    assert 2.0 == deaths.served(12.0, 14.0)
+
+
 def test_percentiles_are_of_what_was_measured() -> None:
     assert {} == percentiles([])
     assert {"p50": 3.0, "p99": 9.0, "max": 9.0} == percentiles([9.0, 1.0, 3.0, 2.0, 4.0])

@@ -41,16 +41,23 @@ class Death:
 
 @dataclass
 class Deaths:
-    """All of them."""
+    """All of them.
+
+    :ivar outages: from when until when a service was away, in seconds since 1970.
+    """
 
     found: list[Death] = field(default_factory=list)
+    outages: list[tuple[float, float]] = field(default_factory=list)
 
     def record(self, signal: str, orphans: tuple[str, ...] | None) -> None:
         """Write one down that came just now."""
         self.found.append(Death(time.time(), signal, orphans))
 
     def settling(self, database: Database, signal: str) -> dict[str, float | None]:
-        """Orphan -> seconds from the last such death until it rested; None: it never did."""
+        """Orphan -> seconds from the last such death until it rested; None: it never did.
+
+        Time in which a service was away does not count: nothing can settle without it.
+        """
         last = {
             orphan: death.at
             for death in self.found
@@ -58,7 +65,25 @@ class Deaths:
             if death.signal == signal
         }
         with database.read() as connection:
-            return {orphan: _rested(connection, orphan, at) for orphan, at in last.items()}
+            return {orphan: self._rested(connection, orphan, at) for orphan, at in last.items()}
+
+    def _rested(self, connection: Connection, operation_id: str, after: float) -> float | None:
+        query = select(func.min(_E.at)).where(
+            _E.operation_id == operation_id,
+            _E.at > int(after * 1e6),
+            _E.step == "operation",
+            _E.what.in_(_RESTS),
+        )
+        found = connection.execute(query).scalar()
+        return None if found is None else self.served(after, found.timestamp())
+
+    def served(self, begin: float, end: float) -> float:
+        """Seconds between two times in which every service was there."""
+        away, last = 0.0, begin
+        for down, up in sorted(self.outages):
+            away += max(0.0, min(up, end) - max(down, last))
+            last = max(last, up)
+        return end - begin - away
 
 
 def runs_of(database: Database, pid: int) -> dict[str, str] | None:
@@ -69,17 +94,6 @@ def runs_of(database: Database, pid: int) -> dict[str, str] | None:
             return {row.id: row.volume_id for row in connection.execute(query)}
     except DatabaseError:
         return None
-
-
-def _rested(connection: Connection, operation_id: str, after: float) -> float | None:
-    query = select(func.min(_E.at)).where(
-        _E.operation_id == operation_id,
-        _E.at > int(after * 1e6),
-        _E.step == "operation",
-        _E.what.in_(_RESTS),
-    )
-    found = connection.execute(query).scalar()
-    return None if found is None else found.timestamp() - after
 
 
 def slowest(manager: VolumeManager, deaths: Deaths, settling: dict[str, float | None]) -> str:

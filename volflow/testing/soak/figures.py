@@ -21,7 +21,8 @@ class Figures:
         commit is written.
     :ivar restarts: service -> how often it was killed and started again.
     :ivar orphans: operations whose worker was killed.
-    :ivar settling: from the last death of their worker until they rested.
+    :ivar settling: from the last death of their worker until they rested, without the time in
+        which a service was away.
     :ivar settling_stopped: the same of operations whose worker was stopped, from the stop.
     :ivar settled_after: from the end of all trouble until everything was settled.
     :ivar samples: how often backend and database were looked at.

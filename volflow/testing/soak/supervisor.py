@@ -114,7 +114,7 @@ class Soak:
         self._rng = random.Random(plan.seed)  # noqa: S311 - to be repeated
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._ties = itertools.count()
-        self._down: set[str] = set()
+        self._down: dict[str, float] = {}
         self._workers: list[_Worker] = []
         self._deaths = Deaths()
         self._plan_file = plan.write()
@@ -232,13 +232,13 @@ class Soak:
     def _take_down(self, name: str) -> None:
         if name not in self._down:
             self._services[name].kill()
-            self._down.add(name)
+            self._down[name] = time.time()
             self._at(self._rng.uniform(0, DOWN_SECONDS), lambda: self._bring_up(name))
 
     def _bring_up(self, name: str) -> None:
         if name in self._down:
             self._services[name].start()
-            self._down.remove(name)
+            self._deaths.outages.append((self._down.pop(name), time.time()))
             self.figures.restarts[name] = self.figures.restarts.get(name, 0) + 1
 
     def _replace_the_dead(self) -> None:
