@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from oslo_context.context import RequestContext
-from sqlalchemy import func, select
-from sqlalchemy.engine import Connection
+from sqlalchemy import select
 
 from volflow.exceptions import DatabaseError
 from volflow.manager import VolumeManager
@@ -64,18 +64,12 @@ class Deaths:
             for orphan in death.orphans or ()
             if death.signal == signal
         }
-        with database.read() as connection:
-            return {orphan: self._rested(connection, orphan, at) for orphan, at in last.items()}
+        rests = _rests(database)
+        return {orphan: self._rested(rests.get(orphan, []), at) for orphan, at in last.items()}
 
-    def _rested(self, connection: Connection, operation_id: str, after: float) -> float | None:
-        query = select(func.min(_E.at)).where(
-            _E.operation_id == operation_id,
-            _E.at > int(after * 1e6),
-            _E.step == "operation",
-            _E.what.in_(_RESTS),
-        )
-        found = connection.execute(query).scalar()
-        return None if found is None else self.served(after, found.timestamp())
+    def _rested(self, rests: list[float], after: float) -> float | None:
+        first = min((at for at in rests if at > after), default=None)
+        return None if first is None else self.served(after, first)
 
     def served(self, begin: float, end: float) -> float:
         """Seconds between two times in which every service was there."""
@@ -94,6 +88,16 @@ def runs_of(database: Database, pid: int) -> dict[str, str] | None:
             return {row.id: row.volume_id for row in connection.execute(query)}
     except DatabaseError:
         return None
+
+
+def _rests(database: Database) -> dict[str, list[float]]:
+    """Operation -> when it came to rest, in seconds since 1970."""
+    query = select(_E.operation_id, _E.at).where(_E.step == "operation", _E.what.in_(_RESTS))
+    found: dict[str, list[float]] = defaultdict(list)
+    with database.read() as connection:
+        for row in connection.execute(query).all():
+            found[row.operation_id].append(row.at.timestamp())
+    return found
 
 
 def slowest(manager: VolumeManager, deaths: Deaths, settling: dict[str, float | None]) -> str:
