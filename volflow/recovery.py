@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import Any
 
 from oslo_context.context import RequestContext
 
@@ -32,15 +28,15 @@ from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records, Snapshot
 from volflow.persistence.signals import Signal
 from volflow.persistence.work import Cancelled, Stale
+from volflow.rounds import Rounds
 from volflow.runner import AlreadyRunning, Runner, cancelled
 from volflow.tasks.run import Run
 
 LOG = logging.getLogger(__name__)
 
-SLEEP_SECONDS_MIN = 0.05
 SLEEP_SECONDS_MAX = 5.0
-WORKERS = 8
-FIRST_PASS_SECONDS = 30.0
+BOARD = ""
+"""Where jobs are posted; no backend's name is empty."""
 
 
 class Recovery:
@@ -61,16 +57,15 @@ class Recovery:
         self._comparison = comparison
         self._outbox = outbox
         self._comparison_seconds = comparison_seconds
+        self._next_comparison = -math.inf
+        self._awaited: tuple[float, frozenset[str]] | None = None
         limits = runner.limits
         self._longest_sleep = min(
             limits.lease, limits.deadline or SLEEP_SECONDS_MAX, SLEEP_SECONDS_MAX
         )
-        self._next_comparison = -math.inf
-        self._wake = threading.Event()
-        self._first_pass = threading.Event()
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._at_work: dict[str, Future[Any]] = {}
+        self._rounds = Rounds(
+            runner.clock, self._round, self._longest_sleep, (*runner.runs.backends, BOARD)
+        )
         self._heard = ExitStack()
 
     def run(self, all_due: bool = False) -> RecoveryReport:
@@ -94,30 +89,26 @@ class Recovery:
     def start(self) -> None:
         """Go on in a thread that sleeps until the next thing is due.
 
-        Returns after the first pass, or when that takes long: a driver that hangs keeps nobody
+        Returns after the first round, or when that takes long: a driver that hangs keeps nobody
         from opening.
         """
         if self._outbox is not None:
             self._heard.enter_context(self._runner.database.signals.heard_by(self._hear))
-        self._thread = threading.Thread(target=self._loop, name="volflow-recovery", daemon=True)
-        self._thread.start()
-        self._first_pass.wait(FIRST_PASS_SECONDS)
+        self._rounds.start()
 
     def stop(self) -> None:
         """Begin nothing any more in the thread."""
         self._heard.close()
-        self._closed.set()
-        self._wake.set()
+        self._rounds.stop()
 
     def close(self) -> None:
         """End the thread; the operations that are being brought on end first."""
         self.stop()
-        if self._thread is not None:
-            self._thread.join()
+        self._rounds.close()
 
     def _hear(self, signal: Signal) -> None:
         if signal.what == "released":
-            self._wake.set()
+            self._rounds.wake()
 
     def _try(self, stored: StoredOperation, all_due: bool) -> str | None:
         if not self._runner.serves(stored.record.backend):
@@ -209,61 +200,47 @@ class Recovery:
         found = sessions_of(exports, record.volume_id, initiator)
         return found is None or bool(found)
 
-    def _loop(self) -> None:
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="volflow-recovery") as pool:
-            pause = 0.0
-            while not self._closed.is_set():
-                self._wake.wait(pause)
-                self._wake.clear()
-                if self._closed.is_set():
-                    break
-                try:
-                    pause = self._pass(pool)
-                except VolflowError as e:
-                    LOG.warning("recovery goes on later: %s", e)
-                    pause = self._longest_sleep
-                except Exception:
-                    LOG.exception("recovery failed, and goes on later")
-                    pause = self._longest_sleep
-                finally:
-                    self._first_pass.set()
+    # What the thread does
 
-    def _pass(self, pool: ThreadPoolExecutor) -> float:
-        """Hand what is due to the pool; return how long to sleep after it.
-
-        A driver call that hangs keeps its worker, and not the operations of other volumes.
-        """
+    def _round(self) -> float:
+        """Have done what is due; return in how many seconds something else will be."""
         unsettled, _ = self._records.unsettled()
-        self._at_work = {k: f for k, f in self._at_work.items() if not f.done()}
-        begun = [
-            self._at_work.setdefault(stored.id, pool.submit(self._try, stored, False))
-            for stored in unsettled
-            if stored.id not in self._at_work and self._is_candidate(stored)
-        ]
-        if self._outbox is not None and "board" not in self._at_work:
-            self._at_work["board"] = pool.submit(self._repost, unsettled, False)
-        self._wait(begun)
-        self._wait(self._begin_comparisons(pool))
-        return self._sleep(self._records.unsettled()[0])
+        busy = self._rounds.at_work
+        for stored in unsettled:
+            if stored.id not in busy and self._is_candidate(stored):
+                backend = stored.record.backend
+                self._rounds.offer(stored.id, _mark(stored), backend, self._try, stored, False)
+        if self._outbox is not None:
+            self._rounds.offer(BOARD, object(), BOARD, self._repost, unsettled, False, wakes=False)
+        busy = self._rounds.at_work & {stored.id for stored in unsettled}
+        due = self._offer_comparisons(busy)
+        due += [(when - s.now).total_seconds() for s in unsettled for when in _due(s)]
+        # A clock that is a little ahead of the database's would wake too early.
+        return min(due, default=math.inf) + 0.01
 
-    def _begin_comparisons(self, pool: ThreadPoolExecutor) -> list[Future[Any]]:
-        """Hand each backend to the pool that has to be looked at, now or for a volume."""
-        whole = time.monotonic() >= self._next_comparison
-        if not whole and self._comparison.next_due() != 0:
-            return []
+    def _offer_comparisons(self, busy: frozenset[str]) -> list[float]:
+        """Have each backend looked at, now or for a volume; else tell in how many seconds.
+
+        A comparison leaves out what changes meanwhile: operations that are being brought on come
+        first, but are not waited for without end.
+
+        :param busy: their ids.
+        """
+        now = self._runner.clock.monotonic()
+        whole, next_due = now >= self._next_comparison, self._comparison.next_due()
+        if not whole and next_due != 0:
+            self._awaited = None
+            return [self._next_comparison - now, math.inf if next_due is None else next_due]
+        until, others = self._awaited = self._awaited or (now + self._longest_sleep, busy)
+        if now < until and others & busy:
+            return [until - now]
+        self._awaited = None
         if whole:
-            self._next_comparison = time.monotonic() + self._comparison_seconds
-        return [
-            self._at_work.setdefault(key, pool.submit(self._compare, backend, whole))
-            for backend in self._runner.runs.backends
-            if (key := f"backend {backend}") not in self._at_work
-        ]
-
-    def _wait(self, begun: list[Future[Any]]) -> None:
-        until = time.monotonic() + self._longest_sleep
-        while begun and not self._closed.is_set() and time.monotonic() < until:
-            if not wait(begun, timeout=0.1).not_done:
-                break
+            self._next_comparison = now + self._comparison_seconds
+        for backend in self._runner.runs.backends:
+            mark = object() if whole else "due"
+            self._rounds.offer(f"backend {backend}", mark, backend, self._compare, backend, whole)
+        return [self._next_comparison - now]
 
     def _is_candidate(self, stored: StoredOperation) -> bool:
         if not self._runner.serves(stored.record.backend):
@@ -274,11 +251,11 @@ class Recovery:
             return stored.cancel_requested or _past(stored.record.deadline, stored.now)
         return stored.record.state is OperationState.NEEDS_ATTENTION and _is_due(stored)
 
-    def _sleep(self, unsettled: Iterable[StoredOperation]) -> float:
-        due = [(when - s.now).total_seconds() for s in unsettled for when in _due(s)]
-        due.append(max(0.0, self._next_comparison - time.monotonic()))
-        due += [seconds for seconds in [self._comparison.next_due()] if seconds]
-        return min(self._longest_sleep, max(SLEEP_SECONDS_MIN, min(due, default=1e9) + 0.01))
+
+def _mark(stored: StoredOperation) -> Hashable:
+    """What changes with all that is done to an operation."""
+    record = stored.record
+    return record.epoch, stored.revision, record.lease_expires_at, stored.cancel_requested
 
 
 def _due(stored: StoredOperation) -> Iterator[datetime]:

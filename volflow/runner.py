@@ -409,7 +409,9 @@ class Runner:
             raise AlreadyRunning(operation_id)
         try:
             result = body()
-        except (Stale, Cancelled, Fenced, Full):
+        except (Stale, Cancelled, Fenced, Full) as e:
+            if isinstance(e, Fenced):
+                LOG.warning("%s", e)
             self.leases.end(operation_id)
             raise
         except Exception:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
+from unittest.mock import patch
 
 import pytest
 
@@ -21,7 +23,8 @@ from tests.contract.lab import (
 )
 from volflow import RecoveryReport, exceptions
 from volflow.exceptions import ConnectionFailed, ExportFailed
-from volflow.testing import Crash, Fault, pause_heartbeat
+from volflow.rounds import WORKERS
+from volflow.testing import Crash, Fault, MemoryDriver, pause_heartbeat
 from volflow.testing.invariants import violations
 
 SOON_SECONDS = 0.01
@@ -336,6 +339,36 @@ def test_one_failing_volume_does_not_keep_recovery_from_the_others(
     assert set(owners) == set(report.rolled_back + report.needs_attention)
     assert set(short.recover().cleaned) == set(report.needs_attention)
     assert all(is_clean(backend, v.id) for v in short.list_volumes(context))
+
+
+def test_a_backend_that_hangs_keeps_recovery_from_no_other(open_manager, context, driver):
+    """When as many undos hang as one backend has threads, another backend's volume is undone."""
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def hang(context, volume):
+        begun.release()
+        go_on.wait()
+
+    drivers = {"lab": driver, "other": MemoryDriver()}
+    short = open_manager(drivers=drivers, reservation_deadline_seconds=SOON_SECONDS)
+
+    def left_behind(backend):
+        made = short.create_volume(context, 1, backend)
+        short.reserve_volume(context, made.id)
+        short.initialize_connection(context, made.id, HOST_A)
+        return made.id
+
+    hung = [left_behind("lab") for _ in range(WORKERS + 1)]
+    free = left_behind("other")
+    with patch.object(driver, "remove_export", hang, create=True):
+        recovering = open_manager(drivers=drivers, recover=True, lease_seconds=1)
+        try:
+            assert all(begun.acquire(timeout=30) for _ in range(WORKERS))
+            until(lambda: short.get_volume(context, free).status == "available", "it is undone")
+            assert {"attaching"} == {short.get_volume(context, key).status for key in hung}
+        finally:
+            go_on.set()
+            recovering.close()
 
 
 def test_a_forced_detach_cuts_a_session(manager, context, attached, backend):

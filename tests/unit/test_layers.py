@@ -36,6 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "queueing",
             "reconcile",
             "recovery",
+            "rounds",
             "rules",
             "runner",
             "runs",
