@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from volflow.exceptions import ConnectionFailed
 from volflow.manager import VolumeManager
 from volflow.models import AttachStatus
@@ -49,17 +51,24 @@ class Ending:
         self._safety = safety
         self._ledger = ledger
         self._answers = answers
+        self._core: Sequence[Process] = ()
 
-    def heal(self) -> None:
-        """Let nothing go wrong any more; nobody is logged in, and every process is there."""
+    def heal(self, core: Sequence[Process]) -> None:
+        """Let nothing go wrong any more; nobody is logged in.
+
+        :param core: the processes that are there from now on; all others are dead for ever.
+        """
         world = self._world
-        world.tell("everything is healed")
+        world.tell(f"{' and '.join(process.name for process in core)} are healed")
         world.calm = True
         self._way.recover()
         self._backend.sessions.clear()
+        self._core = core
         for process in self._processes.all:
             process.stalled_until = 0
-            if process.manager is None:
+            if process not in core:
+                self._processes.end(process)
+            elif process.manager is None:
                 self._processes.open(process)
 
     def settle(self) -> None:
@@ -71,10 +80,10 @@ class Ending:
         # was in doubt, the one after that.
         doubt = world.scheduler.now + int(DRIVER_CALL_SECONDS * SECOND) + world.set_back
         world.scheduler.run(lambda: world.scheduler.now > min(doubt, until))
-        turns = {process.name: process.turns + COMPARISONS for process in self._processes.all}
+        turns = {process.name: process.turns + COMPARISONS for process in self._core}
         world.scheduler.run(
             lambda: (
-                (self._is_quiet() and all(p.turns >= turns[p.name] for p in self._processes.all))
+                (self._is_quiet() and all(p.turns >= turns[p.name] for p in self._core))
                 or world.scheduler.now > until
             )
         )
@@ -84,16 +93,16 @@ class Ending:
 
     def _is_quiet(self) -> bool:
         busy = any(not self._is_own(actor.name) for actor in self._world.scheduler.actors)
-        busy = busy or len(self._processes.serving) < len(self._processes.all)
+        busy = busy or not all(process.serves for process in self._core)
         return not busy and not self._safety.unsettled and not self._way.busy
 
     def _is_own(self, name: str) -> bool:
         """True for what a process does by itself, for ever."""
         return name.startswith(tuple(process.name for process in self._processes.all))
 
-    def judge(self, process: Process) -> None:
+    def judge(self) -> None:
         """Hold what is there against the guarantees, and against what callers were told."""
-        manager = process.manager
+        manager = self._core[0].manager
         assert manager is not None
         for text in violations(manager, self._backend, BACKEND):
             self._world.violate(text.partition(" ")[0].rstrip(":") + " ending", text)

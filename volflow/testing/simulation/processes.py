@@ -33,12 +33,14 @@ class Process(Group):
 
     :ivar manager: None while there is none.
     :ivar leaving: it takes no calls any more.
+    :ivar gone: it died, and none takes its place.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.manager: VolumeManager | None = None
         self.leaving = False
+        self.gone = False
         self.turns = 0
         self.watched = ExitStack()
 
@@ -166,6 +168,11 @@ class Processes:
             process.watched.close()
             self._stock.give_back(manager.database)
 
+    def end(self, process: Process) -> None:
+        """Let a process die for ever."""
+        process.gone = True
+        self.kill(process, process.manager, 0)
+
     def strike_weather(self, strike: Strike) -> None:
         """Let a strike hit that comes with the weather."""
         dice = random.Random(strike.number)  # noqa: S311 - it has to be repeatable
@@ -218,7 +225,7 @@ class Processes:
         self._world.scheduler.after(2 * CLOSED_SECONDS, lambda: self._replace(left[1:]))
 
     def _reopen(self, process: Process) -> None:
-        if process.manager is None:
+        if process.manager is None and not process.gone:
             self.open(process)
 
 
