@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from volflow.texts import storable
+from volflow.texts import sentence, storable
 
 
 class VolflowError(Exception):
@@ -162,7 +162,7 @@ class ErrorRecord(NamedTuple):
 def to_record(error: BaseException) -> ErrorRecord:
     """Reduce an error to its message and the nearest class of this module."""
     ours = (c for c in type(error).__mro__ if c.__module__ == __name__)
-    return ErrorRecord(next(ours, type(error)).__name__, storable(str(error)))
+    return ErrorRecord(next(ours, type(error)).__name__, storable(sentence(error)))
 
 
 def from_record(record: ErrorRecord) -> VolflowError:

@@ -23,6 +23,15 @@ def sentence(error: BaseException) -> str:
         return "(it has no message)"
 
 
+def is_printable(error: BaseException) -> bool:
+    """True where an error has a message; its ``__str__`` is a program of its own."""
+    try:
+        str(error)
+    except Exception:  # noqa: BLE001 - whatever it raises, nobody can read it
+        return False
+    return True
+
+
 def _encodes(text: str) -> bool:
     try:
         text.encode()

@@ -128,6 +128,47 @@ def test_all_of_them_at_once_stop_nothing(scene: MakeScene, said: Said) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("volumes", "name"),
+        ("volumes", "status"),
+        ("attachments", "attached_host"),
+        ("operations", "request_id"),
+        ("operations", "phase"),
+        ("flows", "state"),
+    ],
+)
+def test_bytes_that_are_no_text_hide_nothing(scene: MakeScene, table: str, column: str) -> None:
+    """When a text column holds what is not UTF-8, everything beside it is settled."""
+    play = scene(dying)
+    play.hand.write(
+        f"UPDATE {table} SET {column} = CAST(? AS TEXT) WHERE id = ?",
+        b"melt\xff",
+        getattr(play.victim, table),
+    )
+    with play.later() as manager:
+        report = manager.recover()
+        manager.reconcile(CONTEXT)
+
+        play.assert_healthy_is_settled(manager, report)
+        play.look_at_all(manager)
+
+
+def test_an_event_that_makes_no_sense_hides_no_other(scene: MakeScene, said: Said) -> None:
+    """When a line of the timeline has no time, the others are told, and it is named."""
+    play = scene(dying)
+    owner = play.victim.operations
+    first = play.hand.read("SELECT min(id) FROM events WHERE operation_id = ?", owner)
+    play.hand.change("events", first, at="yesterday")
+    with play.later() as manager:
+        found = manager.operation_timeline(CONTEXT, owner)
+
+    others = play.hand.read("SELECT count(*) FROM events WHERE operation_id = ?", owner) - 1
+    assert others == len(found) > 0
+    assert f"event {first} cannot be read: at" in said()
+
+
 @each(HARMLESS)
 def test_a_strange_row_that_can_be_understood_is_settled(
     scene: MakeScene, bad: Bad, situation: Situation

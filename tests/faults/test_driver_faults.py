@@ -41,6 +41,12 @@ class NoText(Exception):
         raise ValueError("no text")
 
 
+class NoTextOfOurs(exceptions.ExportFailed, NoText):
+    """An error of the interface's that cannot be printed."""
+
+    __str__ = NoText.__str__
+
+
 class NoRepr(NoText):
     """Nor can it be shown."""
 
@@ -310,6 +316,18 @@ def test_a_forced_detach_goes_over_any_error(bench, make, step):
     assert type(error) is exceptions.RollbackIncomplete
     assert bench.volume().status == "detaching"
     bench.manager.recover()
+    assert bench.is_free()
+
+
+@pytest.mark.parametrize("call", ["create_export", "initialize_connection"])
+def test_an_error_of_ours_without_a_text_keeps_its_class(bench, call):
+    """When a driver raises one of the interface's errors that cannot be printed."""
+    bench.refuse(call, "before", NoTextOfOurs())
+
+    error = refusal(bench.attach)
+
+    assert type(error) is exceptions.ExportFailed
+    assert str(error)
     assert bench.is_free()
 
 

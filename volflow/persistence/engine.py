@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -211,6 +212,8 @@ class Database:
             event.listen(engine, "connect", self._prepare_postgresql)
 
     def _prepare_sqlite(self, connection: Any, record: Any) -> None:
+        # SQLite keeps whatever a hand writes; a text that is none hides no other rows.
+        connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
         connection.create_function("volflow_now", 0, self.clock.microseconds)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA busy_timeout={int(self._patience * 1000)}")

@@ -23,6 +23,11 @@ _OWNED = (OperationState.RUNNING, OperationState.REVERTING)
 _ALL = select(*schema.as_stored(schema.operations), schema.now().label("now"))
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
 _UNSETTLED = _ALL.where(_T.state.not_in([s.value for s in SETTLED])).order_by(_T.created_at, _T.id)
+_TIMELINE = (
+    select(*schema.as_stored(schema.events))
+    .where(schema.events.c.operation_id == bindparam("operation_id"))
+    .order_by(schema.events.c.id)
+)
 _RUN_OF = select(_T.run_id, _T.epoch).where(_T.id == bindparam("id"))
 
 
@@ -298,11 +303,16 @@ def release(connection: Connection, operation_id: str, epoch: int, owner: str) -
 
 
 def timeline(connection: Connection, operation_id: str) -> list[Event]:
-    """The events of an operation, in the order they were written."""
-    table = schema.events.c
-    query = (
-        select(table.operation_id, table.at, table.epoch, table.step, table.what, table.detail)
-        .where(table.operation_id == operation_id)
-        .order_by(table.id)
-    )
-    return [Event(*row) for row in connection.execute(query).all()]
+    """The events of an operation, in the order they were written, without unreadable ones."""
+    found = []
+    for row in connection.execute(_TIMELINE, {"operation_id": operation_id}).mappings():
+        try:
+            found.append(_event(schema.understood(schema.events, row)))
+        except (ValueError, TypeError) as e:
+            LOG.error("event %s cannot be read: %s", row["id"], e)  # noqa: TRY400
+    return found
+
+
+def _event(row: dict[str, Any]) -> Event:
+    del row["id"]
+    return Event(**row)

@@ -8,7 +8,7 @@ from oslo_utils import strutils
 
 from volflow import exceptions
 from volflow.exceptions import VolflowError
-from volflow.texts import storable
+from volflow.texts import is_printable, sentence, storable
 
 MASK = "***"
 E = TypeVar("E", bound=Exception)
@@ -55,10 +55,13 @@ class Redactor:
         return any(secret in said for secret in self._secrets)
 
     def error(self, error: Exception) -> Exception:
-        """The error itself where it names no secret, else one of its class that does not."""
-        said = str(error)
+        """The error itself where it names no secret, else one of its class that does not.
+
+        One that cannot be printed is replaced, too: whoever reports it would fail.
+        """
+        said = sentence(error)
         masked = self.text(said)
-        if masked == said:
+        if masked == said and is_printable(error):
             self.cut(error)
             return error
         for cls in type(error).__mro__:
