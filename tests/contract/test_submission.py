@@ -202,6 +202,42 @@ def test_a_conductor_serves_whom_its_process_can(manager, submitter) -> None:
 # Once
 
 
+def test_who_has_a_loop_of_its_own_conducts_turn_by_turn(
+    manager, submitter, context, volume, backend
+) -> None:
+    """When each turn is asked for, each runs one operation, and others see who lives."""
+    conductor = manager.conductor("by hand")
+    assert not conductor.turn()
+    conductor.tend()
+    assert {conductor.id} == _listed(submitter)
+    operation = submitter.submit_attach(context, volume.id, HOST_A)
+
+    assert conductor.turn()
+    assert not conductor.turn()
+
+    assert OperationState.SUCCEEDED == manager.get_operation(context, operation.id).state
+    assert {KEY_A} == backend.acls[volume.id]
+
+
+def test_a_turn_that_fails_leaves_the_operation_to_the_next(
+    manager, submitter, context, volume, monkeypatch, caplog
+) -> None:
+    """When running it raises what nobody expects, the claim is given back, and another runs it."""
+    operation = submitter.submit_attach(context, volume.id, HOST_A)
+    broken, other = manager.conductor("broken"), manager.conductor("other")
+    for each in (broken, other):
+        each.tend()
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, "_dispatch_job", lambda job: 1 / 0)
+        assert broken.turn()
+    assert OperationState.QUEUED == manager.get_operation(context, operation.id).state
+    assert not broken.turn()  # it leaves it alone for a while
+    assert "could not be run" in caplog.text
+
+    assert other.turn()
+    assert OperationState.SUCCEEDED == manager.get_operation(context, operation.id).state
+
+
 def test_the_same_operation_id_gets_the_same_operation(
     submitter, context, volume, manager, conduct
 ) -> None:

@@ -24,7 +24,7 @@ SEEDS = 60
         (mutations.no_counting_of_initiators, {"G3"}),
         (mutations.no_conditional_update, {"G1", "G3", "G6"}),
         (mutations.no_barrier, {"G2", "G3", "G6"}),
-        (mutations.no_undo_of_what_died, {"G1", "G2"}),
+        (mutations.no_undo_of_what_died, {"G1", "G2", "G6"}),
         (mutations.no_look_at_sessions, {"G4"}),
         (mutations.no_memory_of_commits, {"G5", "G7"}),
         (mutations.no_end_of_leases, {"G1"}),

@@ -14,8 +14,10 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 
 from taskflow.conductors.backends.impl_executor import ExecutorConductor
+from taskflow.exceptions import UnclaimableJob
 from taskflow.types.timing import Timeout
 
 from volflow.exceptions import VolflowError
@@ -157,6 +159,34 @@ class Conductor(ExecutorConductor):
             return not self._thread.is_alive()
         return not self._begun or self._dead.wait(timeout)
 
+    # For who has a loop of its own
+
+    def turn(self) -> bool:
+        """Run the most urgent operation that can be claimed, in the calling thread.
+
+        Who uses it in place of :meth:`run` calls :meth:`tend` every few seconds, too.
+
+        :returns: False where there is none.
+        """
+        for job in self._offers.iterjobs():
+            try:
+                self._offers.claim(job, self._name)
+            except UnclaimableJob:
+                continue
+            self._finish(job, partial(self._dispatch_job, job))
+            return True
+        return False
+
+    def tend(self) -> None:
+        """Show life, hold the claims and sweep the board; what fails is tried the next time."""
+        for duty in (self._beat, self._renew, self._look_around, self._sweep):
+            try:
+                duty()
+            except VolflowError as e:
+                LOG.warning("conductor %s: %s", self.label, e)
+            except Exception:
+                LOG.exception("conductor %s goes on", self.label)
+
     # What TaskFlow's conductor asks
 
     def _executor_factory(self) -> ThreadPoolExecutor:
@@ -184,16 +214,19 @@ class Conductor(ExecutorConductor):
         return settled
 
     def _on_job_done(self, job: Ticket, fut: Future[bool]) -> None:
+        self._dispatched.discard(fut)
+        self._finish(job, fut.result)
+        self._wakeup.wake()
+
+    def _finish(self, job: Ticket, result: Callable[[], bool]) -> None:
+        """Consume a job that is done, or hand it back."""
         consume = False
         try:
-            consume = fut.result()
+            consume = result()
         except Exception:
             LOG.exception("operation %s could not be run", job.operation_id)
             self._offers.later.failed(job.operation_id)
-        finally:
-            self._dispatched.discard(fut)
         self._try_finish_job(job, consume)
-        self._wakeup.wake()
 
     # What wakes it
 
@@ -240,16 +273,9 @@ class Conductor(ExecutorConductor):
         return any(found.id == self.id for found in self._joiner.conductors())
 
     def _live(self) -> None:
-        """Show life, hold the claims and sweep the board; what fails is tried again."""
         pause = min(self._lease_seconds / 3, BEAT_SECONDS_MAX)
         while not self._ended.wait(pause):
-            for duty in (self._beat, self._renew, self._look_around, self._sweep):
-                try:
-                    duty()
-                except VolflowError as e:
-                    LOG.warning("conductor %s: %s", self.label, e)
-                except Exception:
-                    LOG.exception("conductor %s goes on", self.label)
+            self.tend()
 
     def _beat(self) -> None:
         if not self._database.write(

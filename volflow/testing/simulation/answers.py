@@ -29,15 +29,19 @@ from volflow.testing.simulation.safety import Safety
 from volflow.testing.simulation.world import World
 
 _TAG = re.compile(r"\(refusal (.+?:\d+)\)")
-_KEYED = {"reserve_volume": "attach", "attach_volume": "attach"} | {
+_KEYED = {
+    "reserve_volume": "attach",
+    "attach_volume": "attach",
+    "submit_attach": "attach",
     "begin_detaching": "detach",
     "detach_volume": "detach",
+    "submit_detach": "detach",
 }
 _ONE_SHOTS = frozenset({"attach_volume", "detach_volume"})
 _NOTIFICATIONS = frozenset({"attach_volume", "detach_volume"})
 _UNKNOWN = (Fenced, DatabaseError, RollbackIncomplete, ConnectionInUse, VolumeNotFound)
 """What says nothing of how the operation ends; the last: its volume was deleted since."""
-_READING = frozenset({"get_volume", "list_attachments", "get_operation"})
+_READING = frozenset({"get_volume", "list_attachments", "get_operation", "get_attachment"})
 
 
 class Answers:

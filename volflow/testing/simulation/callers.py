@@ -16,7 +16,7 @@ from volflow.exceptions import (
     DatabaseError,
     Fenced,
 )
-from volflow.models import Attachment
+from volflow.models import Attachment, AttachStatus, Operation, OperationState
 from volflow.testing.simulation.backend import Backend
 from volflow.testing.simulation.ledger import Ledger
 from volflow.testing.simulation.network import Network, Reply, Request
@@ -27,6 +27,7 @@ HOSTS = ("a", "b", "c")
 LEAVES = 0.06
 """How often a caller goes away at a step."""
 TRIES = 6
+LOOKS = 9
 
 
 class Pause(NamedTuple):
@@ -224,6 +225,61 @@ class Caller:
             self.log_in(made.value.connection_info)
         return made.value  # type: ignore[no-any-return]
 
+    def attach_queued(self) -> Generator[Any, Any, Attachment | None]:
+        """Submit an attach, and look now and then what has become of it."""
+        operation_id = self.new_id()
+        self.place.ledger.began(operation_id)
+        submitted = yield from self.ask(
+            "submit_attach",
+            volume_id=self.volume_id,
+            connector=self.connector,
+            instance_uuid=self.new_id(),
+            mode=self.mode,
+            operation_id=operation_id,
+            priority=self.random.choice([0, 0, 5]),
+        )
+        if submitted.error is not None:
+            return None
+        ended = yield from self.watch(operation_id)
+        if ended is None or ended.state != OperationState.SUCCEEDED:
+            return None
+        found = yield from self.ask("get_attachment", attachment_id=ended.attachment_id)
+        if found.error is not None or found.value.attach_status != AttachStatus.ATTACHED:
+            return None  # somebody has detached it since
+        self.place.ledger.attached(found.value, self.host)
+        if self.chance(0.7):
+            self.log_in(found.value.connection_info)
+        return found.value  # type: ignore[no-any-return]
+
+    def detach_queued(self, attachment: Attachment, force: bool = False) -> Play:
+        """Submit a detach, and look now and then what has become of it."""
+        operation_id = self.new_id()
+        self.place.ledger.began(operation_id)
+        self.place.ledger.leaves(attachment.id)
+        if not force:
+            self.log_out()
+        submitted = yield from self.ask(
+            "submit_detach",
+            volume_id=self.volume_id,
+            attachment_id=attachment.id,
+            force=force,
+            operation_id=operation_id,
+        )
+        if submitted.error is not None:
+            return
+        ended = yield from self.watch(operation_id)
+        if ended is not None and ended.state == OperationState.SUCCEEDED:
+            self.place.ledger.detached(attachment.id)
+
+    def watch(self, operation_id: str) -> Generator[Any, Any, Operation | None]:
+        """Ask for an operation until it is settled, or for as long as this caller has patience."""
+        for turn in range(LOOKS):
+            yield Pause(self.random.uniform(0, 2**turn / 10))
+            found = yield from self.ask("get_operation", operation_id=operation_id)
+            if found.error is None and found.value.settled:
+                return found.value  # type: ignore[no-any-return]
+        return None
+
     def detach_six(self, attachment: Attachment, force: bool = False) -> Play:
         """Detach with the calls."""
         volume_id, operation_id = self.volume_id, self.new_id()
@@ -277,10 +333,9 @@ class Caller:
     def detach(self, attachment: Attachment) -> Play:
         """Detach in one way or the other."""
         yield from self.think()
-        if self.chance(0.5):
-            yield from self.detach_six(attachment, force=self.chance(0.15))
-        else:
-            yield from self.detach_at_once(attachment, force=self.chance(0.15))
+        ways = [self.detach_six, self.detach_at_once, self.detach_queued]
+        way = self.random.choices(ways, [4, 4, 2])[0]
+        yield from way(attachment, force=self.chance(0.15))
 
 
 def connector_of(host: str) -> dict[str, Any]:

@@ -80,10 +80,10 @@ class Ending:
         # was in doubt, the one after that.
         doubt = world.scheduler.now + int(DRIVER_CALL_SECONDS * SECOND) + world.set_back
         world.scheduler.run(lambda: world.scheduler.now > min(doubt, until))
-        turns = {process.name: process.turns + COMPARISONS for process in self._core}
+        enough = {process.name: process.recoveries + COMPARISONS for process in self._core}
         world.scheduler.run(
             lambda: (
-                (self._is_quiet() and all(p.turns >= turns[p.name] for p in self._core))
+                (self._is_quiet() and all(p.recoveries >= enough[p.name] for p in self._core))
                 or world.scheduler.now > until
             )
         )

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from volflow.exceptions import DatabaseError
+from volflow.jobs.conductor import Conductor
 from volflow.manager import VolumeManager
 from volflow.testing.faults import Crash, pause_heartbeat
 from volflow.testing.scenarios import BACKEND
@@ -24,6 +25,8 @@ from volflow.testing.simulation.store import Store
 from volflow.testing.simulation.world import World
 
 RECOVERY_SECONDS = 10.0
+POLLING_SECONDS = 30.0
+"""How long a conductor with nothing to do waits until it looks by itself."""
 CLOSED_SECONDS = 3.0
 """How long a process that is replaced is away."""
 
@@ -31,7 +34,8 @@ CLOSED_SECONDS = 3.0
 class Process(Group):
     """One process at a time under a name: when it died, another takes its place.
 
-    :ivar manager: None while there is none.
+    :ivar manager: None while there is none; ``conductor`` is its conductor.
+    :ivar recoveries: how often it has run recovery.
     :ivar leaving: it takes no calls any more.
     :ivar gone: it died, and none takes its place.
     """
@@ -39,9 +43,14 @@ class Process(Group):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.manager: VolumeManager | None = None
+        self.conductor: Conductor | None = None
+        self.looks = False
+        self.woken = False
+        self.tended = 0
         self.leaving = False
         self.gone = False
         self.turns = 0
+        self.recoveries = 0
         self.watched = ExitStack()
 
     @property
@@ -62,6 +71,8 @@ class Processes:
         self._stock = stock
         self._driver = driver
         world.afflict = self.afflict
+        world.queued = self._wake
+        world.identities[f"{store.path.parent}/"] = ""
         for process in self.all:
             self.open(process)
 
@@ -81,14 +92,19 @@ class Processes:
             reservation_deadline_seconds=DEADLINE_SECONDS,
             driver_call_seconds=DRIVER_CALL_SECONDS,
             key_file=directory / "volflow.key",
+            board="sql:",
             clock=self._world.clock,
         )
         pause_heartbeat(manager)
         process.watched.enter_context(self._store.watching(manager.database))
         process.manager, process.leaving = manager, False
+        self._world.identities[manager.leases.owner] = process.name
+        process.conductor = manager.conductor(process.name, workers=1)
+        process.looks, process.woken, process.tended = False, False, 0
         self._world.tell(f"{process.name} opens")
         self._recover(process, manager)
         self._world.scheduler.after(LEASE_SECONDS / 3, lambda: self._beat(process, manager))
+        self._world.scheduler.after(POLLING_SECONDS, lambda: self._look(process, manager))
 
     def call(
         self,
@@ -112,7 +128,8 @@ class Processes:
         def done(actor: Actor) -> None:
             if actor.error is not None and not isinstance(actor.error, DatabaseError):
                 self._world.violate("API", f"recover() raised {actor.error!r}")
-            pause = RECOVERY_SECONDS * (1 + process.turns % 3)
+            process.recoveries += 1
+            pause = RECOVERY_SECONDS * (1 + process.recoveries % 3)
             self._world.scheduler.after(pause, lambda: self._recover(process, manager))
 
         process.turns += 1
@@ -131,6 +148,45 @@ class Processes:
             self.call(process, f"{process.name} beat {process.turns}", _beating, again)
         else:
             again()
+
+    def _look(self, process: Process, manager: VolumeManager) -> None:
+        """Let the conductor run what is queued, unless it is about it; then look again."""
+        if process.manager is not manager or process.leaving or process.looks:
+            return
+
+        def done(actor: Actor) -> None:
+            process.looks = False
+            if actor.error is not None:
+                self._world.violate("API", f"a conductor raised {actor.error!r}")
+            pause = 0.0 if actor.value or process.woken else POLLING_SECONDS
+            self._world.scheduler.after(pause, lambda: self._look(process, manager))
+
+        conductor, woken = process.conductor, process.woken
+        assert conductor is not None
+        process.looks, process.woken = True, False
+        process.turns += 1
+        self.call(
+            process,
+            f"{process.name} conduct {process.turns}",
+            lambda _: self._conduct(process, conductor, woken),
+            done,
+        )
+
+    def _conduct(self, process: Process, conductor: Conductor, woken: bool) -> bool:
+        """Show life where something was queued, and it is time; then run what is there."""
+        now = self._world.scheduler.now
+        if woken and now >= process.tended:
+            process.tended = now + int(LEASE_SECONDS / 3 * SECOND)
+            conductor.tend()
+        return conductor.turn()
+
+    def _wake(self) -> None:
+        """Let the conductors hear that something was queued, as those of one database do."""
+        for process in self.serving:
+            process.woken = True
+            manager = process.manager
+            assert manager is not None
+            self._world.scheduler.at(0, partial(self._look, process, manager))
 
     # What happens to it
 
@@ -161,6 +217,7 @@ class Processes:
     def bury(self, process: Process) -> None:
         """End a process as the kernel does: nothing is written, its locks are free."""
         manager, process.manager = process.manager, None
+        process.conductor = None
         process.stalled_until = 0
         self._world.scheduler.kill(process)
         if manager is not None:

@@ -108,7 +108,7 @@ def _actions(
     ok = reply.error is None and not reply.lost
     claimed: set[str] = call.actor.notes.get("claimed", set())
     match call.request.verb:
-        case "reserve_volume" | "attach_volume":
+        case "reserve_volume" | "attach_volume" | "submit_attach":
             who = given["operation_id"]
             if isinstance(reply.error, InvalidVolume) and who not in tables.operations:
                 yield Action("refused"), True

@@ -129,6 +129,8 @@ class Safety:
         self._world.tell(f"{new.kind} {short} {new.state}, epoch {new.epoch}")
         if actor is not None and (new.state not in _OWNED or old is None or new.epoch > old.epoch):
             actor.notes.setdefault("refusals", [[]]).append([])  # a run began, or ended
+        if new.state == OperationState.QUEUED:
+            self._world.queued()
         if old is None or new.epoch > old.epoch:
             if old is not None and old.state in _OWNED:
                 self._world.tally["takeovers"] += 1

@@ -29,7 +29,7 @@ from volflow.testing.simulation.world import Line, Violation, World
 PROCESSES = ["p1", "p2", "p3"]
 OPERATIONS = 20
 FAULTS = 5
-CALLERS = 80
+CALLERS = 200
 """A random run ends when it had so many operations and faults, or so many callers."""
 AT_ONCE = 4
 RUSH = 2_000

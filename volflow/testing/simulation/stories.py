@@ -22,6 +22,13 @@ def play_at_once(caller: Caller) -> Play:
         yield from caller.detach(attachment)
 
 
+def play_queued(caller: Caller) -> Play:
+    """Have conductors attach, and detach after a while."""
+    attachment = yield from caller.attach_queued()
+    if attachment is not None and caller.chance(0.8):
+        yield from caller.detach(attachment)
+
+
 def play_cleaner(caller: Caller) -> Play:
     """Detach by force what somebody else attached."""
     for _ in range(3):
@@ -81,6 +88,7 @@ def play_reader(caller: Caller) -> Play:
 STORIES: dict[str, Callable[[Caller], Play]] = {
     "six": play_six,
     "at once": play_at_once,
+    "queued": play_queued,
     "cleaner": play_cleaner,
     "canceller": play_canceller,
     "maintainer": play_maintainer,
@@ -88,8 +96,9 @@ STORIES: dict[str, Callable[[Caller], Play]] = {
     "reader": play_reader,
 }
 WEIGHTS = {
-    "six": 9,
-    "at once": 7,
+    "six": 8,
+    "at once": 6,
+    "queued": 5,
     "cleaner": 2,
     "canceller": 2,
     "maintainer": 1,

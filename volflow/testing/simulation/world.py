@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -48,6 +49,8 @@ class World:
         jumps to the past, past each other.
     :ivar tally: what was counted, by name; ``struck`` is how often each fault did.
     :ivar names: short names of ids, for people.
+    :ivar identities: what differs between two runs of one schedule -> what is told in its place.
+    :ivar queued: told when an operation was queued.
     """
 
     def __init__(self, decisions: Decisions) -> None:
@@ -61,7 +64,9 @@ class World:
         self.violations: list[Violation] = []
         self.trace: list[Line] = []
         self.names: dict[str, str] = {}
+        self.identities: dict[str, str] = {f"process {os.getpid()}": "a process"}
         self.afflict: Callable[[Actor, Strike], None] = _nothing
+        self.queued: Callable[[], None] = _nobody
 
     @property
     def actor(self) -> Actor | None:
@@ -103,6 +108,9 @@ class World:
         """Add a line to the trace."""
         actor = self.scheduler.current
         who = "" if actor is None else actor.name
+        if loud:
+            for identity, name in self.identities.items():
+                what = what.replace(identity, name)
         self.trace.append(Line(self.scheduler.now, who, what, loud))
 
     def jump(self, seconds: float) -> None:
@@ -145,6 +153,10 @@ class World:
 
 def _always(kind: str) -> bool:
     return True
+
+
+def _nobody() -> None:
+    """Nobody conducts."""
 
 
 def _nothing(actor: Actor, strike: Strike) -> None:
