@@ -57,7 +57,11 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--database") == "sqlite":
         return
-    others = [item for item in items if item.get_closest_marker("sqlite")]
+    others = [
+        item
+        for item in items
+        if item.get_closest_marker("sqlite") or "hand" in getattr(item, "fixturenames", ())
+    ]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
 
