@@ -1,7 +1,7 @@
 # Every target sets up what it needs: see tools/bootstrap.sh.
 
 .POSIX:
-.PHONY: help demo test lint types bench docs matrix simulate mutants lab clean distclean
+.PHONY: help demo test lint types bench docs matrix simulate mutants chaos lab clean distclean
 .SILENT:
 
 PY = .venv/bin/python
@@ -20,6 +20,7 @@ help:
 	echo 'make matrix     die at every point of every scenario, and again in its recovery'
 	echo 'make mutants    take one safeguard out at a time, and see the tests fail'
 	echo 'make simulate   play SEEDS= schedules of deaths, stalls, refusals and lost replies'
+	echo 'make chaos      kill a conductor every 5 s amid OPERATIONS=, on each board'
 	echo 'make lab        drivers on a real kernel, in a virtual machine that it builds and boots'
 	echo 'make clean      remove what the tools cached and built; distclean: .venv too'
 	echo 'ARGS= is passed on; PYTHON= names the interpreter that .venv is made of.'
@@ -65,6 +66,11 @@ mutants:
 simulate:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh
 	$(PY) -m volflow.testing.simulation --seeds $(SEEDS) $(ARGS)
+
+OPERATIONS = 1000
+chaos:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh test
+	$(PY) -m pytest tests/chaos --operations $(OPERATIONS) $(ARGS)
 
 lab:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh lab

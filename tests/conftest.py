@@ -45,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where the contract tests keep their rows",
     )
     group.addoption(
+        "--operations", type=int, default=24, help="how many operations each board's chaos has"
+    )
+    group.addoption(
+        "--trouble-seconds", type=float, default=5.0, help="how often something is killed there"
+    )
+    group.addoption(
         "--no-fsync", action="store_true", help="database servers do not wait for the disk"
     )
 
