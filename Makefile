@@ -1,7 +1,7 @@
 # Every target sets up what it needs: see tools/bootstrap.sh.
 
 .POSIX:
-.PHONY: help demo test lint types bench docs matrix simulate mutants soak lab clean distclean
+.PHONY: help demo test lint types bench docs matrix simulate mutants soak chaos lab clean distclean
 .SILENT:
 
 PY = .venv/bin/python
@@ -21,6 +21,7 @@ help:
 	echo 'make mutants    take one safeguard out at a time, and see the tests fail'
 	echo 'make simulate   play SEEDS= schedules of deaths, stalls, refusals and lost replies'
 	echo 'make soak       kill and stop SECONDS= long what runs under load: WORKERS= on VOLUMES='
+	echo 'make chaos      kill a conductor every 5 s amid OPERATIONS=, on each board'
 	echo 'make lab        drivers on a real kernel, in a virtual machine that it builds and boots'
 	echo 'make clean      remove what the tools cached and built; distclean: .venv too'
 	echo 'ARGS= is passed on; PYTHON= names the interpreter that .venv is made of.'
@@ -74,6 +75,11 @@ VOLUMES = 200
 soak:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh test
 	$(PY) -m tests.soak --seconds $(SECONDS) --workers $(WORKERS) --volumes $(VOLUMES) $(ARGS)
+
+OPERATIONS = 1000
+chaos:
+	PYTHON='$(PYTHON)' tools/bootstrap.sh test
+	$(PY) -m pytest tests/chaos --operations $(OPERATIONS) $(ARGS)
 
 lab:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh lab

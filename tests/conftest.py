@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 pytest_plugins = [
+    "tests.servers.databases",
     "tests.servers.etcd",
     "tests.servers.mariadb",
     "tests.servers.postgresql",
@@ -38,6 +39,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("volflow")
     group.addoption("--seed", type=int, default=1, help="seed of the tests' random choices")
     group.addoption(
+        "--database",
+        choices=("sqlite", "postgresql", "mariadb"),
+        default="sqlite",
+        help="where the contract tests keep their rows",
+    )
+    group.addoption(
+        "--operations", type=int, default=24, help="how many operations each board's chaos has"
+    )
+    group.addoption(
+        "--trouble-seconds", type=float, default=5.0, help="how often something is killed there"
+    )
+    group.addoption(
         "--no-fsync", action="store_true", help="database servers do not wait for the disk"
     )
 
@@ -45,6 +58,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     # Each worker of pytest-xdist marks the processes that it starts for itself.
     os.environ[SESSION_VARIABLE] = str(uuid.uuid4())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--database") == "sqlite":
+        return
+    others = [
+        item
+        for item in items
+        if item.get_closest_marker("sqlite") or "hand" in getattr(item, "fixturenames", ())
+    ]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 def pytest_report_header(config: pytest.Config) -> str:

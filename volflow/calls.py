@@ -242,15 +242,15 @@ class Calls:
         """Do what of a detach is still to do."""
 
         def attempt() -> Volume:
-            if attachment_id is not None:
-                named = rules.require_of(volume_id, self._records.attachment(attachment_id))
-                if named.attach_status is AttachStatus.DETACHED:
-                    return self._records.volume(volume_id)
+            if self._is_detached(volume_id, attachment_id):
+                return self._records.volume(volume_id)
             snapshot, joined = self._resting(volume_id, OperationKind.DETACH, "detach")
             stored = snapshot.operation
             if joined is not None and joined.record.state is OperationState.SUCCEEDED:
                 return self._records.volume(volume_id)
             if stored is None or not rules.waits(stored, OperationKind.DETACH):
+                if self._is_detached(volume_id, attachment_id):  # by the same call, meanwhile
+                    return self._records.volume(volume_id)
                 raise rules.expected_status(snapshot.volume.volume, [VolumeStatus.DETACHING])
             if attachment_id is None and len(snapshot.attachments) > 1:
                 raise rules.several(snapshot)
@@ -270,6 +270,12 @@ class Calls:
         return self._roll(context, volume_id, OperationKind.DETACH, "roll_detaching")
 
     # What they share
+
+    def _is_detached(self, volume_id: str, attachment_id: str | None) -> bool:
+        if attachment_id is None:
+            return False
+        named = rules.require_of(volume_id, self._records.attachment(attachment_id))
+        return named.attach_status is AttachStatus.DETACHED
 
     def detachable(self, snapshot: Snapshot, attachment_id: str | None) -> Attachment:
         """The attachment of a detach that may begin.

@@ -240,6 +240,13 @@ class Leases:
             LOG.warning("the lease of operation %s could not be renewed: %s", operation_id, e)
 
 
+def described(owner: str) -> str:
+    """Name an owner to an operator."""
+    host, _, rest = owner.partition(":")
+    pid = rest.rpartition(":")[2].partition("-")[0]
+    return f"process {pid} of host {host}"
+
+
 def _place(directory: Path) -> str:
     """Where an owner file means something: this boot of this host, and this very directory."""
     found = directory.stat()

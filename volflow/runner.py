@@ -250,7 +250,7 @@ class Runner:
         :raises DriverError: somebody holds the volume's lock, and it is not to be waited for.
         """
         if not wait_for_lock:
-            self.runs.require_free_lock(seen.record.volume_id)
+            self.runs.require_free_lock(seen.record)
         self._require_known(seen)
         if seen.cancel_requested and seen.record.state is OperationState.RUNNING:
             undo, reason = UNDOS["cancel_operation"], reason or cancelled(seen)

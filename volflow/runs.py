@@ -11,7 +11,7 @@ from oslo_context.context import RequestContext
 from volflow.coordination import VolumeLocks
 from volflow.entitlement import entitlement
 from volflow.exceptions import BackendNotFound, VolumeLocked
-from volflow.leases import Leases
+from volflow.leases import Leases, described
 from volflow.locks import LockBusy
 from volflow.models import Operation, OperationKind
 from volflow.persistence.engine import Database
@@ -71,12 +71,17 @@ class Runs:
         """The backends whose drivers this process has."""
         return tuple(self._drivers)
 
-    def require_free_lock(self, volume_id: str) -> None:
+    def require_free_lock(self, operation: Operation) -> None:
         """Leave a volume to whoever has its lock: a hung driver call, or a command's child.
 
+        :param operation: the volume's, whose last owner has it where another host has.
         :raises VolumeLocked: somebody has.
         """
-        lock = self.locks.of(volume_id)
+        volume_id = operation.volume_id
+        if operation.owner is None:
+            lock = self.locks.of(volume_id)
+        else:
+            lock = self.locks.of(volume_id, described(operation.owner))
         try:
             lock.acquire()
         except LockBusy as e:

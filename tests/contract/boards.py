@@ -119,8 +119,8 @@ class BoardContract:
         (ticket,) = cast.board().listed()
         assert operation.id == ticket.operation_id == ticket.job.name
         assert {} == ticket.job.details
-        found = cast.board().tickets([operation.id])
-        assert [operation.id] == list(found)
+        other = cast.board()
+        until(lambda: [operation.id] == list(other.tickets([operation.id])), "it is found")
 
     def test_a_job_is_claimed_by_one_at_a_time(self, cast: Cast) -> None:
         one, two, ticket = self._posted(cast)
@@ -130,6 +130,13 @@ class BoardContract:
         assert one.abandon(ticket, "one")
         until(lambda: two.claim(other, "two", LONG), "an abandoned job is claimed")
         assert not one.claim(ticket, "one", LONG)
+
+    def test_a_job_that_is_ones_own_is_claimed_again(self, cast: Cast) -> None:
+        """When it could not be consumed, or abandoned, while the board was away."""
+        one, two, ticket = self._posted(cast)
+        assert one.claim(ticket, "one", LONG)
+        assert one.claim(self._ticket(one, ticket.operation_id), "one", LONG)
+        assert not two.claim(self._ticket(two, ticket.operation_id), "two", LONG)
 
     def test_a_claim_ends_with_its_owner(self, cast: Cast) -> None:
         """When the owner's process is gone, at the latest when its claim expires."""
@@ -141,11 +148,11 @@ class BoardContract:
 
     def test_a_claim_that_is_renewed_does_not_end(self, cast: Cast) -> None:
         one, two, ticket = self._posted(cast)
-        assert one.claim(ticket, "one", 1.0)
+        assert one.claim(ticket, "one", 3.0)
         other = self._ticket(two, ticket.operation_id)
-        end = time.monotonic() + 2.5
+        end = time.monotonic() + 4.0
         while time.monotonic() < end:
-            assert one.renew(self._ticket(one, ticket.operation_id), "one", 1.0)
+            assert one.renew(self._ticket(one, ticket.operation_id), "one", 3.0)
             assert not two.claim(other, "two", LONG)
             threading.Event().wait(0.2)
 

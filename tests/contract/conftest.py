@@ -12,6 +12,7 @@ import pytest
 from tests.contract.hand import Hand
 from tests.contract.harms import Place
 from tests.contract.lab import HOST_A, INSTANCE_1, Telling
+from tests.servers.databases import databases_of
 from volflow import RequestContext, Volume, VolumeManager
 from volflow.testing import FaultyDriver, MemoryDriver
 
@@ -40,8 +41,14 @@ def home(tmp_path: Path, empty_database: Path) -> Path:
 
 
 @pytest.fixture
-def url(home: Path) -> str:
-    return f"sqlite:///{home}/volflow.db"
+def url(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Iterator[str]:
+    """This test's database: a file, or with ``--database`` one of a server's."""
+    kind = request.config.getoption("--database")
+    if kind == "sqlite":
+        yield f"sqlite:///{home}/volflow.db"
+        return
+    for databases in databases_of(kind, request, tmp_path):
+        yield databases.migrated()
 
 
 @pytest.fixture
@@ -63,12 +70,14 @@ def driver(faulty: FaultyDriver) -> Telling:
 
 
 @pytest.fixture
-def open_manager(url: str, driver: Telling) -> Iterator[OpenManager]:
+def open_manager(url: str, home: Path, driver: Telling) -> Iterator[OpenManager]:
     """Open managers, as many "processes" would; all are closed at the end."""
     opened: list[VolumeManager] = []
 
     def make(**options: Any) -> VolumeManager:
         given = {"database": url, "drivers": {"lab": driver}, "recover": False, **options}
+        if not url.startswith("sqlite"):
+            given.setdefault("key_file", home / "volflow.db.key")
         manager = VolumeManager(**given)
         opened.append(manager)
         return manager

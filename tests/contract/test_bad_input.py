@@ -416,6 +416,7 @@ def test_a_named_key_file_that_is_missing(home, tmp_path):
         )
 
 
+@pytest.mark.sqlite
 def test_a_wrong_key_is_found_out(home, tmp_path, manager, attached, context):
     """When the key is another database's: an error, not another secret; nothing changes."""
     before = manager.list_volumes(context)

@@ -142,6 +142,7 @@ def test_a_late_export_that_is_in_use_is_left_and_named(
     assert {} == backend.exports
 
 
+@pytest.mark.sqlite
 def test_credentials_that_a_late_request_brought_back_are_replaced(
     manager: VolumeManager,
     context: RequestContext,

@@ -276,6 +276,7 @@ def test_processes_leave_a_sound_database(others):
 
 
 @pytest.mark.xdist_group("processes")
+@pytest.mark.sqlite
 def test_two_processes_on_one_volume_keep_it_in_order(home, url, tmp_path, context):
     """When two processes fight for a volume, one attachment is there at a time; none is left."""
     images = tmp_path / "images"

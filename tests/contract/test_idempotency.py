@@ -306,6 +306,24 @@ def test_an_operation_id_has_to_be_a_uuid(manager, context, volume, backend, cal
         calls[call]()
 
 
+def test_a_detach_that_ends_between_two_reads_of_another_is_its_answer(
+    manager, open_manager, context, attached, monkeypatch
+):
+    """When the attachment was not detached yet as it was read, and the volume is free then."""
+    (attachment,) = manager.list_attachments(context, attached.id)
+    manager.begin_detaching(context, attached.id)
+    other, read = open_manager(), manager._records.attachment
+
+    def read_before(attachment_id):
+        monkeypatch.undo()
+        found = read(attachment_id)
+        other.detach(context, attached.id, attachment_id)
+        return found
+
+    monkeypatch.setattr(manager._records, "attachment", read_before)
+    assert "available" == manager.detach(context, attached.id, attachment.id).status
+
+
 JOINED = {
     "initialize_connection": ("create_export", (HOST_A,)),
     "attach": ("attach_volume", (INSTANCE_1, "a", None)),

@@ -266,6 +266,7 @@ def test_a_dead_owner_is_noticed_before_its_lease_ends(
     assert second.get_volume(context, volume.id).operation_id is None
 
 
+@pytest.mark.sqlite
 def test_a_killed_owner_is_noticed_before_its_lease_ends(
     manager, context, volume, url, backend, key
 ):

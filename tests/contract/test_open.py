@@ -181,6 +181,7 @@ def test_a_database_that_cannot_be_reached_is_a_database_error(tmp_path, home):
         )
 
 
+@pytest.mark.sqlite
 def test_a_manager_is_a_context_manager_and_closes_at_its_end(url, driver):
     """When the block ends, its threads have ended; closing again is no error."""
     before = set(threading.enumerate())

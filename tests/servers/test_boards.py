@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 
-from tests.contract.boards import CONTEXT, BoardContract, Cast, Place
+from tests.contract.boards import CONTEXT, BoardContract, Cast, Place, PostedBoardContract
 from tests.contract.lab import HOST_A, Call, Gate, until
+from tests.servers.etcd import EVERYTHING, EtcdServer
 from tests.servers.mariadb import MariadbServer
 from tests.servers.postgresql import PostgresqlServer
+from tests.servers.redis import SENTINEL_NAME, RedisServer, Sentinel
+from tests.servers.zookeeper import ZookeeperServer
 from volflow import VolumeManager
 
 
@@ -86,3 +90,94 @@ class TestSqlOnMariadb(BoardContract):
         url = mariadb_server.create_database()
         migrate(url, home / "volflow.key")
         return Place(url, "sql:", str(home / "volflow.key"))
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a migrated database that holds nothing."""
+    directory = tmp_path_factory.mktemp("empty")
+    migrate(f"sqlite:///{directory}/volflow.db", directory / "volflow.key")
+    return directory
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path, empty_sqlite: Path) -> Path:
+    """The directory of this test's own database."""
+    home = tmp_path / "sqlite"
+    shutil.copytree(empty_sqlite, home)
+    return home
+
+
+class TestZookeeper(PostedBoardContract):
+    @pytest.fixture
+    def place(self, zookeeper_server: ZookeeperServer, zookeeper_url: str, sqlite: Path) -> Place:
+        admin, path = zookeeper_server.admin, f"/{zookeeper_url.rpartition('/')[2]}/operations"
+
+        def content() -> bytes:
+            jobs = [child for child in admin.get_children(path) if not child.endswith(".lock")]
+            return b"".join(admin.get(f"{path}/{child}")[0] for child in jobs)
+
+        def lose() -> None:
+            admin.delete(path, recursive=True)
+
+        return Place(
+            f"sqlite:///{sqlite}/volflow.db", zookeeper_url, f"{sqlite}/volflow.key", lose, content
+        )
+
+
+class TestEtcd(PostedBoardContract):
+    @pytest.fixture
+    def place(self, etcd_server: EtcdServer, etcd_url: str, sqlite: Path) -> Place:
+        def content() -> bytes:
+            found = etcd_server.ask("/v3/kv/range", **EVERYTHING)
+            return b"".join(b64decode(pair["value"]) for pair in found.get("kvs", []))
+
+        return Place(
+            f"sqlite:///{sqlite}/volflow.db",
+            etcd_url,
+            f"{sqlite}/volflow.key",
+            etcd_server.wipe,
+            content,
+        )
+
+
+class RedisContract(PostedBoardContract):
+    """Redis, however it is reached."""
+
+    def make_place(self, server: RedisServer, url: str, database: int, sqlite: Path) -> Place:
+        def content() -> bytes:
+            with server.client(database) as client:
+                found = client.hgetall("volflow:listings")
+            return b"".join(found.values())
+
+        def lose() -> None:
+            with server.client(database) as client:
+                client.flushdb()
+
+        return Place(f"sqlite:///{sqlite}/volflow.db", url, f"{sqlite}/volflow.key", lose, content)
+
+
+class TestRedis(RedisContract):
+    @pytest.fixture
+    def place(self, redis_server: RedisServer, redis_url: str, sqlite: Path) -> Place:
+        return self.make_place(redis_server, redis_url, _number(redis_url), sqlite)
+
+
+class TestRedisWithTls(RedisContract):
+    @pytest.fixture
+    def place(self, redis_tls: RedisServer, redis_authority: Path, sqlite: Path) -> Place:
+        number = redis_tls.next_database()
+        url = f"{redis_tls.url(number)}?ca={redis_authority}/authority.pem"
+        return self.make_place(redis_tls, url, number, sqlite)
+
+
+class TestRedisBehindASentinel(RedisContract):
+    @pytest.fixture
+    def place(self, redis_server: RedisServer, redis_sentinel: Sentinel, sqlite: Path) -> Place:
+        number = redis_server.next_database()
+        url = f"redis://127.0.0.1:{redis_sentinel.port}/{number}?sentinel={SENTINEL_NAME}"
+        return self.make_place(redis_server, url, number, sqlite)
+
+
+def _number(url: str) -> int:
+    return int(url.rpartition("/")[2])

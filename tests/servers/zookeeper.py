@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kazoo.client import KazooClient
 
-from tests.servers.process import RequireBinary, RequireFile, ServerProcess, running
+from tests.servers.process import START_SECONDS, RequireBinary, RequireFile, ServerProcess, running
 
 JARS = Path("/usr/share/java")
 TICK_MILLISECONDS = 200
@@ -48,8 +48,9 @@ class ZookeeperServer(ServerProcess):
     def admin(self) -> KazooClient:
         """A client of the whole tree."""
         if self._admin is None:
-            self._admin = KazooClient(f"127.0.0.1:{self.port}")
-            self._admin.start(timeout=ASK_SECONDS)
+            admin = KazooClient(f"127.0.0.1:{self.port}")
+            admin.start(timeout=START_SECONDS)
+            self._admin = admin
         return self._admin
 
     def say(self, word: str) -> str:

@@ -49,6 +49,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"entitlement", "leases"}),
     frozenset({"drivers", "persistence"}),
     frozenset({"coordination"}),
+    frozenset({"lockserver"}),
     frozenset({"backoff", "locks", "states"}),
     frozenset({"clock"}),
     frozenset({"models"}),

@@ -17,7 +17,7 @@ from volflow.jobs.port import Kind, Ticket
 LOG = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-RETRY_SECONDS_MAX = 15.0
+RETRY_SECONDS_MAX = 5.0
 TEXT_LENGTH = 200
 
 
@@ -39,6 +39,7 @@ class Boarded:
         self._lock = threading.Lock()
         self._kind: Kind | None = None
         self._watchers: list[Callable[[], None]] = []
+        self._doubted = False
         self._failures = 0
         self._retry_at = 0.0
         self._reason = ""
@@ -68,9 +69,13 @@ class Boarded:
         with self._using() as kind:
             try:
                 kind.take(ticket.job, who, seconds)
-            except (UnclaimableJob, NotFound):
+                return True
+            except NotFound:
                 return False
-            return True
+            except UnclaimableJob:
+                pass
+        # It may be ours already: its job could not be consumed while the board was away.
+        return self.renew(ticket, who, seconds)
 
     def renew(self, ticket: Ticket, who: str, seconds: float) -> bool:
         with self._using() as kind:
@@ -97,9 +102,12 @@ class Boarded:
         with self._lock:
             self._closed = True
             kind, self._kind = self._kind, None
+        self._leave(kind)
+
+    def _leave(self, kind: Kind | None) -> None:
         if kind is not None:
             try:
-                kind.close()
+                kind.leave()
             except Exception as e:  # noqa: BLE001 - it is left anyway
                 LOG.debug("%s could not be left in order: %s", self.name, e)
 
@@ -115,6 +123,7 @@ class Boarded:
         except VolflowError:
             raise
         except Exception as e:
+            self._doubted = True  # it is asked whether it is there, before it is used again
             raise BoardError(f"the job board {self.name} failed: {reason(e)}") from e
 
     def _connected(self) -> Kind:
@@ -122,7 +131,7 @@ class Boarded:
             if self._closed:
                 raise BoardError(f"the job board {self.name} was closed")
             kind = self._kind
-            if kind is not None and kind.connected:
+            if kind is not None and kind.connected and not self._doubted:
                 return kind
             if self._clock.monotonic() < self._retry_at:
                 # Not every caller is to wait for a server that is away.
@@ -135,12 +144,14 @@ class Boarded:
             kind = kind or self._make()
             kind.connect()
         except Exception as e:
+            if known is None:
+                self._leave(kind)
             self._reason = reason(e)
             pause = min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2**self._failures)
             self._failures = min(self._failures + 1, 8)
             self._retry_at = self._clock.monotonic() + pause / 2 + jitter(pause / 2)
             raise BoardError(f"the job board {self.name} cannot be reached: {self._reason}") from e
-        self._failures = 0
+        self._failures, self._doubted = 0, False
         if self._kind is None:
             self._kind = kind
             for wake in self._watchers:

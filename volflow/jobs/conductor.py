@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -110,8 +111,8 @@ class Conductor(ExecutorConductor):
         self._offers = Offers(
             board, fallback, self._database, self.backends, lease_seconds, self._room
         )
-        self._thread: threading.Thread | None = None
         self._begun = False
+        self._still = threading.Event()
         self._ended = threading.Event()
         self.error: Exception | None = None
         super().__init__(
@@ -124,29 +125,35 @@ class Conductor(ExecutorConductor):
 
     def start(self) -> None:
         """Run in a thread of its own."""
-        self._thread = threading.Thread(target=self._run, name="volflow-conductor", daemon=True)
-        self._thread.start()
+        self._begun = True
+        threading.Thread(target=self._run, name="volflow-conductor", daemon=True).start()
 
     def _run(self) -> None:
-        try:
+        with suppress(Exception):  # who waits for it finds the error
             self.run()
-        except Exception as e:  # noqa: BLE001 - whoever waits for the thread raises it
-            self.error = e
 
     def run(self, max_dispatches: int | None = None) -> None:
         """Run until it is stopped; a run that goes on then ends at its next barrier."""
         self._begun = True
-        self._register()
-        heart = threading.Thread(target=self._live, name="volflow-conductor-heart", daemon=True)
-        heart.start()
         try:
-            with self._database.signals.heard_by(self._hear):
-                self._board.watch(self._wakeup.wake)
-                super().run(max_dispatches)
+            self._register()
+            heart = threading.Thread(
+                target=self._live, name="volflow-conductor-heart", daemon=True
+            )
+            heart.start()
+            try:
+                with self._database.signals.heard_by(self._hear):
+                    self._board.watch(self._wakeup.wake)
+                    super().run(max_dispatches)
+            finally:
+                self._still.set()
+                heart.join()
+            self._forget([self.id])
+        except Exception as e:
+            self.error = e
+            raise
         finally:
             self._ended.set()
-            heart.join()
-            self._forget([self.id])
 
     def stop(self) -> None:
         """Begin nothing any more; :meth:`wait` tells when what was begun has stopped, too."""
@@ -154,10 +161,7 @@ class Conductor(ExecutorConductor):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has stopped; False where it has not in so many seconds."""
-        if self._thread is not None:
-            self._thread.join(timeout)
-            return not self._thread.is_alive()
-        return not self._begun or self._dead.wait(timeout)
+        return not self._begun or self._ended.wait(timeout)
 
     # For who has a loop of its own
 
@@ -274,7 +278,7 @@ class Conductor(ExecutorConductor):
 
     def _live(self) -> None:
         pause = min(self._lease_seconds / 3, BEAT_SECONDS_MAX)
-        while not self._ended.wait(pause):
+        while not self._still.wait(pause):
             self.tend()
 
     def _beat(self) -> None:

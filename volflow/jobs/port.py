@@ -51,7 +51,7 @@ class Board(Protocol):
         """Jobs of these operations, perhaps as they were a moment ago; not every one has one."""
 
     def claim(self, ticket: Ticket, who: str, seconds: float) -> bool:
-        """Claim a job for so long; False where it is gone, or another one has it."""
+        """Claim a job for so long, also one that is ours; False where it is gone, or another's."""
 
     def renew(self, ticket: Ticket, who: str, seconds: float) -> bool:
         """Claim it for so long from now on; False where the claim was lost."""
@@ -81,9 +81,11 @@ class Kind(Protocol):
     @property
     def wakes(self) -> bool: ...
 
-    def connect(self) -> None: ...
+    def connect(self) -> None:
+        """Connect, or see whether it still answers; again after a failure."""
 
-    def close(self) -> None: ...
+    def leave(self) -> None:
+        """Close what was opened, for good."""
 
     def post(self, name: str) -> Any: ...
 

@@ -137,9 +137,13 @@ class SqlJobBoard(JobBoard):
     def connect(self) -> None:
         """There is nothing to connect."""
 
-    def close(self) -> None:
-        """End what :meth:`watch` began, and close a database of one's own."""
+    def leave(self) -> None:
+        """End what :meth:`watch` began."""
         self._watches.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the database, where it is one's own."""
         if self._own:
             self._database.close()
 

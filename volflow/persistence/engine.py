@@ -11,21 +11,20 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from volflow.clock import SYSTEM_CLOCK, Clock
-from volflow.exceptions import DatabaseError, InvalidInput
+from volflow.exceptions import DatabaseError
 from volflow.persistence.holders import writer_of
+from volflow.persistence.sessions import MYSQL, Sessions, checked_url, engine_url
 from volflow.persistence.signals import Signals, can_listen
 
 LOG = logging.getLogger(__name__)
@@ -35,10 +34,6 @@ BUSY_SECONDS = 30
 """How long a SQLite writer waits for another one, and a deadlock or lost server is retried."""
 
 _LOCKED = "database is locked"
-_OSLO_BEGAN = "in_transaction"
-"""oslo.db's mark on a SQLite connection in a transaction. Without it, it emits a plain BEGIN,
-before any ``begin`` listener of ours: a writer that starts as a reader and upgrades fails at once
-when another one wrote in between. If the mark had another name, SQLite would refuse our BEGIN."""
 
 
 class _Again(Exception):
@@ -54,8 +49,7 @@ class Database:
     """One database of volflow's tables.
 
     :param url: a SQLAlchemy URL; SQLite needs a file.
-    :param lease_seconds: on PostgreSQL a transaction that sits idle for longer is ended by the
-        server, so that a stopped process holds no row past its lease.
+    :param lease_seconds: a transaction that sits idle for half as long is ended by the server.
     :param clock: what SQLite's time is, whose server is this process, and how to wait.
     :raises InvalidInput: the URL is none, or keeps its data in memory.
     """
@@ -67,15 +61,15 @@ class Database:
         clock: Clock = SYSTEM_CLOCK,
         patience: float = BUSY_SECONDS,
     ) -> None:
-        self.url = _checked_url(url)
+        self.url = checked_url(url)
         self.clock = clock
-        self._lease_seconds = lease_seconds
+        self._sessions = Sessions(self.url, lease_seconds, self._microseconds, patience)
         self._patience = patience
         self._writing = threading.local()
         self._scope = _Scope()
         self._facade = enginefacade.transaction_context()
         self._facade.configure(
-            connection=self.url.render_as_string(hide_password=False),
+            connection=engine_url(self.url).render_as_string(hide_password=False),
             sqlite_fk=True,
             max_retries=0,
             mysql_sql_mode="TRADITIONAL",
@@ -95,6 +89,11 @@ class Database:
     def is_sqlite(self) -> bool:
         """True where the database is a file that this process serves itself."""
         return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def is_mysql(self) -> bool:
+        """True where the server is MySQL or MariaDB."""
+        return self.url.get_backend_name() in MYSQL
 
     @property
     def path(self) -> Path | None:
@@ -119,8 +118,17 @@ class Database:
         :raises DatabaseError: the database cannot be reached or read.
         """
         with _translated(self), self._reader.using(self._scope) as connection:
-            if one_snapshot and self.url.get_backend_name() == "postgresql":
+            if one_snapshot and not self.is_sqlite:
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield connection
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection for what lasts longer than a transaction.
+
+        :raises DatabaseError: the database cannot be reached.
+        """
+        with _translated(self), self.engine.connect() as connection:
             yield connection
 
     def write(
@@ -167,18 +175,8 @@ class Database:
             finally:
                 self._writing.now = False
             return result
-        except db_exc.DBDuplicateEntry:
-            raise
-        except (db_exc.DBDeadlock, db_exc.DBConnectionError) as e:
-            if not finished:
-                raise _Again from e
-            cause: Exception = e
         except (db_exc.DBError, SQLAlchemyError) as e:
-            _raise_interruption(e)
-            if not finished:
-                if _may_pass(e):
-                    raise _Again from e
-                raise
+            _raise_where_undone(e, finished)
             cause = e
         if landed is None:
             raise cause
@@ -200,64 +198,35 @@ class Database:
                 return landed(connection)
         raise AssertionError("tenacity reraises")
 
-    def _prepare_engine(self, engine: Engine) -> None:
-        engine.hide_parameters = True
-        if self.is_sqlite:
-            _keep_connections(engine)
-            event.listen(engine, "connect", self._prepare_sqlite)
-            event.listen(engine, "begin", self._begin)
-            for ended in ("rollback", "commit"):
-                event.listen(engine, ended, _keep_oslo_from_beginning)
-        elif self.url.get_backend_name() == "postgresql":
-            event.listen(engine, "connect", self._prepare_postgresql)
+    def _microseconds(self) -> int:
+        return self.clock.microseconds()
 
-    def _prepare_sqlite(self, connection: Any, record: Any) -> None:
-        # SQLite keeps whatever a hand writes; a text that is none hides no other rows.
-        connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
-        connection.create_function("volflow_now", 0, self.clock.microseconds)
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA busy_timeout={int(self._patience * 1000)}")
-        record.info[_OSLO_BEGAN] = True
+    def _prepare_engine(self, engine: Engine) -> None:
+        self._sessions.prepare(engine)
+        if self.is_sqlite:
+            event.listen(engine, "begin", self._begin)
 
     def _begin(self, connection: Connection) -> None:
         writes = getattr(self._writing, "now", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    def _prepare_postgresql(self, connection: Any, record: Any) -> None:
-        limit = max(1000, int(self._lease_seconds * 500))
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET idle_in_transaction_session_timeout = {limit}")
-        connection.commit()
 
+def _raise_where_undone(error: Exception, finished: bool) -> None:
+    """Raise what a transaction met that surely did not happen.
 
-def _keep_connections(engine: Engine) -> None:
-    # oslo.db gives SQLite files a NullPool: a new connection, with its pragmas and a parse of
-    # the schema, for every transaction. Measured: 2.1 ms a write with it, 0.7 ms without.
-    old: Any = engine.pool
-    engine.pool = QueuePool(
-        old._creator,  # noqa: SLF001 - a pool has no public way to hand these on
-        pool_size=20,
-        max_overflow=40,
-        _dispatch=old.dispatch,
-        dialect=old._dialect,  # noqa: SLF001
-    )
-
-
-def _keep_oslo_from_beginning(connection: Connection) -> None:
-    """Put the mark back that oslo.db takes off when a transaction ends."""
-    connection.info[_OSLO_BEGAN] = True
-
-
-def _checked_url(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-        parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as e:
-        raise InvalidInput(f"this is no database URL that can be used: {e}") from None
-    named = parsed.database not in (None, "", ":memory:")
-    if parsed.get_backend_name() == "sqlite" and (not named or "memory" in parsed.query.values()):
-        raise InvalidInput("the database has to outlive the process: name a SQLite file")
-    return parsed
+    :param finished: its COMMIT may have reached the database.
+    :raises _Again: it may be tried again.
+    """
+    if isinstance(error, db_exc.DBDuplicateEntry):
+        raise error
+    _raise_interruption(error)
+    # Also of a COMMIT: Galera's certification failed, and nothing was written.
+    if isinstance(error, db_exc.DBDeadlock):
+        raise _Again from error
+    if not finished:
+        if _may_pass(error):
+            raise _Again from error
+        raise error
 
 
 def _may_pass(error: Exception) -> bool:

@@ -21,6 +21,7 @@ from volflow.persistence.engine import Database
 
 VERSION_TABLE = "volflow_schema"
 LOCK_SECONDS = 120
+PAUSE_SECONDS = 0.1
 _ADVISORY_KEY = 0x766F6C66  # "volf"
 _alembic = threading.Lock()  # alembic's context is one a process
 
@@ -81,8 +82,15 @@ def downgrade(database: Database, to: str) -> None:
 
 
 def _run(database: Database, what: Callable[..., None], to: str) -> None:
-    with _alembic:
-        database.write(lambda connection: what(_config(connection), to))
+    try:
+        with _alembic:
+            database.write(lambda connection: what(_config(connection), to))
+    except DatabaseError as e:
+        if not database.is_mysql:
+            raise
+        raise DatabaseError(
+            f"{e}; MySQL takes no part of a migration back: run it again, it goes on from there"
+        ) from e
 
 
 def _config(connection: Connection | None) -> Config:
@@ -138,28 +146,35 @@ def _one_migrator(database: Database) -> Iterator[None]:
         except OSError as e:
             raise DatabaseError(f"{lock} cannot be made: {e.strerror}") from None
         return
-    with database.engine.connect() as connection:
-        take, give = _ADVISORY[database.url.get_backend_name()]
-        connection.execute(text(take))
-        connection.commit()
+    advisory = _MYSQL if database.is_mysql else _POSTGRESQL
+    with database.session() as connection:
         try:
+            _take(database, connection, advisory)
             yield
         finally:
-            connection.execute(text(give))
-            connection.commit()
+            connection.invalidate()  # the lock ends with its connection, however this ends
 
 
-_ADVISORY = {
-    "postgresql": (
-        f"SELECT pg_advisory_lock({_ADVISORY_KEY})",
-        f"SELECT pg_advisory_unlock({_ADVISORY_KEY})",
-    ),
-    "mysql": (
-        f"SELECT GET_LOCK('volflow', {LOCK_SECONDS})",
-        "SELECT RELEASE_LOCK('volflow')",
-    ),
-    "mariadb": (
-        f"SELECT GET_LOCK('volflow', {LOCK_SECONDS})",
-        "SELECT RELEASE_LOCK('volflow')",
-    ),
-}
+def _take(database: Database, connection: Connection, advisory: tuple[str, ...]) -> None:
+    clock = database.clock
+    until = clock.monotonic() + LOCK_SECONDS
+    *settings, take = advisory
+    for statement in settings:
+        connection.execute(text(statement))
+    while not connection.execute(text(take)).scalar():
+        connection.commit()
+        if clock.monotonic() > until:
+            raise DatabaseError(f"another process is migrating {database.name}")
+        clock.sleep(PAUSE_SECONDS)
+    connection.commit()
+
+
+_POSTGRESQL = (f"SELECT pg_try_advisory_lock({_ADVISORY_KEY})",)
+
+_MYSQL = (
+    # The connection rests while another one migrates.
+    "SET SESSION wait_timeout = 28800",
+    # The names of locks are the server's, not a database's.
+    "SELECT GET_LOCK(CONCAT('volflow ', MD5(DATABASE())), 0)",
+)
+"""Statements that take the server's lock: the last one tells whether it is ours."""

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     type_coerce,
 )
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -32,6 +33,17 @@ from sqlalchemy.types import TypeDecorator
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+LONG = Text().with_variant(MEDIUMTEXT, "mysql")
+"""A text of up to 16 MiB: MySQL's TEXT has 64 KiB, which a connector alone may have."""
+
+TABLE_OPTIONS: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    # Texts differ where a letter's case does, as on the other databases.
+    "mysql_collate": "utf8mb4_bin",
+}
+"""Where MySQL's own defaults, or an operator's, are not what is needed."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -57,7 +69,7 @@ class Instant(TypeDecorator[datetime]):
 class JsonText(TypeDecorator[Any]):
     """A JSON document in a text column, the same on every database."""
 
-    impl = Text
+    impl = LONG
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
@@ -91,9 +103,10 @@ def _now_postgresql(element: now, compiler: Any, **kw: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
-@compiles(now, "mysql", "mariadb")
+@compiles(now, "mysql")
 def _now_mysql(element: now, compiler: Any, **kw: Any) -> str:
-    return "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)"
+    # Sessions have the time zone +00:00; UNIX_TIMESTAMP() would end in 2038.
+    return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', SYSDATE(6))"
 
 
 metadata = MetaData()
@@ -111,8 +124,8 @@ volumes = Table(
     Column("attach_status", String(32), nullable=False),
     Column("multiattach", Boolean, nullable=False),
     Column("readonly", Boolean, nullable=False),
-    Column("provider_location", Text),
-    Column("provider_auth", Text),
+    Column("provider_location", LONG),
+    Column("provider_auth", LONG),
     Column("encryption_key_id", NAME),
     Column("qos_specs", JsonText),
     Column("operation_id", ID),
@@ -127,6 +140,7 @@ volumes = Table(
     Index("ix_volumes_created", "created_at", "id"),
     Index("ix_volumes_status", "status", "created_at", "id"),
     Index("ix_volumes_operation", "operation_id"),
+    **TABLE_OPTIONS,
 )
 """``operation_id`` is the owner of a volume that is being changed; ``revision`` rises with every
 change of the row, so that a decision taken on what was read holds when it is written.
@@ -146,11 +160,12 @@ attachments = Table(
     Column("attach_status", String(32), nullable=False),
     Column("initiator", NAME),
     Column("connector", JsonText),
-    Column("connection_info", Text),
+    Column("connection_info", LONG),
     Column("created_at", Instant, nullable=False),
     Column("attached_at", Instant),
     Column("detached_at", Instant),
     Index("ix_attachments_volume", "volume_id", "detached_at"),
+    **TABLE_OPTIONS,
 )
 """``initiator`` is the key of the ACL, recorded before the ACL is made."""
 
@@ -188,6 +203,7 @@ operations = Table(
     Index("ix_operations_state", "state", "created_at", "id"),
     Index("ix_operations_volume", "volume_id", "created_at", "id"),
     Index("ix_operations_created", "created_at", "id"),
+    **TABLE_OPTIONS,
 )
 """``epoch`` fences runs, ``revision`` counts their commits; with ``run_id``, which no two runs
 share, they tell whether a commit whose outcome was lost has landed. ``posted_at`` is when the job
@@ -206,6 +222,7 @@ flows = Table(
     Column("state", String(16), nullable=False),
     Column("atoms", JsonText, nullable=False),
     Index("ix_flows_operation", "operation_id", "seq", unique=True),
+    **TABLE_OPTIONS,
 )
 """One attempt of a phase: the TaskFlow flow detail. ``atoms`` is ``{task: [state, intention]}``;
 results and failures are never stored, so that no secret can be in them."""
@@ -221,8 +238,9 @@ events = Table(
     Column("epoch", Integer, nullable=False),
     Column("step", String(32), nullable=False),
     Column("what", String(32), nullable=False),
-    Column("detail", Text),
+    Column("detail", LONG),
     Index("ix_events_operation", "operation_id", "id"),
+    **TABLE_OPTIONS,
 )
 
 secret_keys = Table(
@@ -230,6 +248,7 @@ secret_keys = Table(
     metadata,
     Column("fingerprint", String(64), primary_key=True),
     Column("created_at", Instant, nullable=False),
+    **TABLE_OPTIONS,
 )
 
 
@@ -246,6 +265,7 @@ conductors = Table(
     Column("started_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
     Column("lease_length", BigInteger, nullable=False),
+    **TABLE_OPTIONS,
 )
 """Conductors that live, or died without a word. ``owner`` is the name under which one owns the
 operations that it runs; one that was not seen for ``lease_length`` microseconds is dead."""
@@ -256,6 +276,7 @@ backends = Table(
     Column("name", NAME, primary_key=True),
     Column("max_running", Integer),
     Column("claims", BigInteger, nullable=False, server_default="0"),
+    **TABLE_OPTIONS,
 )
 """Backends that run a limited number of operations at a time. Who begins one changes ``claims``
 first: the row's lock lets one at a time count what runs."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
+
+from volflow.persistence.migrations import steps
+from volflow.persistence.schema import LONG
 
 revision = "0001"
 down_revision = None
@@ -16,7 +18,7 @@ def upgrade() -> None:
     _attachments()
     _operations()
     _flows_and_events()
-    op.create_table(
+    steps.create_table(
         "secret_keys",
         sa.Column("fingerprint", sa.String(64), primary_key=True),
         sa.Column("created_at", sa.BigInteger, nullable=False),
@@ -24,7 +26,7 @@ def upgrade() -> None:
 
 
 def _volumes() -> None:
-    op.create_table(
+    steps.create_table(
         "volumes",
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column("name", sa.String(255)),
@@ -34,23 +36,23 @@ def _volumes() -> None:
         sa.Column("attach_status", sa.String(32), nullable=False),
         sa.Column("multiattach", sa.Boolean, nullable=False),
         sa.Column("readonly", sa.Boolean, nullable=False),
-        sa.Column("provider_location", sa.Text),
-        sa.Column("provider_auth", sa.Text),
+        sa.Column("provider_location", LONG),
+        sa.Column("provider_auth", LONG),
         sa.Column("encryption_key_id", sa.String(255)),
-        sa.Column("qos_specs", sa.Text),
+        sa.Column("qos_specs", LONG),
         sa.Column("operation_id", sa.String(36)),
         sa.Column("revision", sa.Integer, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("updated_at", sa.BigInteger, nullable=False),
         sa.Column("deleted_at", sa.BigInteger),
     )
-    op.create_index("ix_volumes_created", "volumes", ["created_at", "id"])
-    op.create_index("ix_volumes_status", "volumes", ["status", "created_at", "id"])
-    op.create_index("ix_volumes_operation", "volumes", ["operation_id"])
+    steps.create_index("ix_volumes_created", "volumes", ["created_at", "id"])
+    steps.create_index("ix_volumes_status", "volumes", ["status", "created_at", "id"])
+    steps.create_index("ix_volumes_operation", "volumes", ["operation_id"])
 
 
 def _attachments() -> None:
-    op.create_table(
+    steps.create_table(
         "attachments",
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column("volume_id", sa.String(36), sa.ForeignKey("volumes.id"), nullable=False),
@@ -60,17 +62,17 @@ def _attachments() -> None:
         sa.Column("attach_mode", sa.String(8)),
         sa.Column("attach_status", sa.String(32), nullable=False),
         sa.Column("initiator", sa.String(255)),
-        sa.Column("connector", sa.Text),
-        sa.Column("connection_info", sa.Text),
+        sa.Column("connector", LONG),
+        sa.Column("connection_info", LONG),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("attached_at", sa.BigInteger),
         sa.Column("detached_at", sa.BigInteger),
     )
-    op.create_index("ix_attachments_volume", "attachments", ["volume_id", "detached_at"])
+    steps.create_index("ix_attachments_volume", "attachments", ["volume_id", "detached_at"])
 
 
 def _operations() -> None:
-    op.create_table(
+    steps.create_table(
         "operations",
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column("kind", sa.String(16), nullable=False),
@@ -80,9 +82,9 @@ def _operations() -> None:
         sa.Column("attachment_id", sa.String(36)),
         sa.Column("backend", sa.String(255), nullable=False),
         sa.Column("request_id", sa.String(255)),
-        sa.Column("arguments", sa.Text, nullable=False),
-        sa.Column("error", sa.Text),
-        sa.Column("leftovers", sa.Text),
+        sa.Column("arguments", LONG, nullable=False),
+        sa.Column("error", LONG),
+        sa.Column("leftovers", LONG),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
@@ -96,13 +98,13 @@ def _operations() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("finished_at", sa.BigInteger),
     )
-    op.create_index("ix_operations_state", "operations", ["state", "created_at", "id"])
-    op.create_index("ix_operations_volume", "operations", ["volume_id", "created_at", "id"])
-    op.create_index("ix_operations_created", "operations", ["created_at", "id"])
+    steps.create_index("ix_operations_state", "operations", ["state", "created_at", "id"])
+    steps.create_index("ix_operations_volume", "operations", ["volume_id", "created_at", "id"])
+    steps.create_index("ix_operations_created", "operations", ["created_at", "id"])
 
 
 def _flows_and_events() -> None:
-    op.create_table(
+    steps.create_table(
         "flows",
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column("operation_id", sa.String(36), sa.ForeignKey("operations.id"), nullable=False),
@@ -110,10 +112,10 @@ def _flows_and_events() -> None:
         sa.Column("phase", sa.String(32), nullable=False),
         sa.Column("name", sa.String(64), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
-        sa.Column("atoms", sa.Text, nullable=False),
+        sa.Column("atoms", LONG, nullable=False),
     )
-    op.create_index("ix_flows_operation", "flows", ["operation_id", "seq"], unique=True)
-    op.create_table(
+    steps.create_index("ix_flows_operation", "flows", ["operation_id", "seq"], unique=True)
+    steps.create_table(
         "events",
         sa.Column(
             "id",
@@ -126,11 +128,11 @@ def _flows_and_events() -> None:
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("step", sa.String(32), nullable=False),
         sa.Column("what", sa.String(32), nullable=False),
-        sa.Column("detail", sa.Text),
+        sa.Column("detail", LONG),
     )
-    op.create_index("ix_events_operation", "events", ["operation_id", "id"])
+    steps.create_index("ix_events_operation", "events", ["operation_id", "id"])
 
 
 def downgrade() -> None:
     for table in ("events", "flows", "operations", "attachments", "volumes", "secret_keys"):
-        op.drop_table(table)
+        steps.drop_table(table)
