@@ -118,10 +118,10 @@ GUARANTEES = {
         "a_refused_attach_is_undone and create_export and after and volflow",
         "E * 'G2: volume * is exported for nobody'",
     ),
-    "another way in after a refusal": (
+    "no way in after a refusal": (
         "RegeneratesSilently",
         "a_refused_detach_leaves_a_working_connection and remove_export and volflow",
-        "E * G3: another way in",
+        "E * G3: no way in",
     ),
     "what cannot be repeated": (
         "RemovesOnce",

@@ -8,6 +8,7 @@ from volflow.drivers.chap import Credentials
 from volflow.models import DriverVolume
 from volflow.testing.conformance.bench import Bench
 from volflow.testing.conformance.hooks import Hooks, needs
+from volflow.testing.conformance.stage import unreachable
 from volflow.testing.scenarios import CONTEXT
 
 
@@ -97,6 +98,7 @@ class ExportTests(Hooks):
         _ensure(bench, volume)
         assert set() == bench.acl(volume), "ensure_export gives access by itself"
         assert info == bench.connect(volume, bench.host_a), "another way to the volume"
+        assert not unreachable(bench, info, bench.host_a), "the host cannot log in"
 
     def test_ensuring_what_is_there_changes_nothing(self, bench: Bench) -> None:
         """When the export is there, ensure_export keeps its ACL, and so does its repetition."""
@@ -113,7 +115,8 @@ class ExportTests(Hooks):
         auth = Credentials.generate().provider_auth
         recorded = replace(volume, provider_auth=auth)
         _ensure(bench, recorded)
-        bench.connect(recorded, bench.host_a)
+        info = bench.connect(recorded, bench.host_a)
+        assert not unreachable(bench, info, bench.host_a), "the host cannot log in"
 
     @needs("restart_target")
     def test_exports_come_back_after_a_restart_of_the_target(self, bench: Bench) -> None:
