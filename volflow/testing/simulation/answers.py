@@ -103,7 +103,8 @@ class Answers:
             case DatabaseError():
                 return "database" in notes
             case Fenced():
-                return "fenced" in notes
+                # It was to be undone, and another process was first.
+                return "fenced" in notes or "was cancelled" in str(error)
             case RollbackIncomplete():
                 first = error.first_error
                 told = isinstance(first, VolflowError) and self._has_reason(call, first)
