@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any
 
 from sqlalchemy import func, select
 
+from tests.contract.lab import until
 from tests.crash.conductors import CONTEXT, ROOT, Installation
 from volflow import VolumeManager
 from volflow.models import SETTLED, OperationState
@@ -23,16 +25,11 @@ from volflow.testing.invariants import violations
 CLIENTS = 4
 CONDUCTORS = 3
 END_SECONDS = 900
-T = TypeVar("T")
 
 
-def patiently(holds: Callable[[], T], what: str) -> T:
+def patiently(holds: Callable[[], Any], what: str) -> Any:
     """Poll until something holds, where many processes begin on a machine that has other work."""
-    end = time.monotonic() + END_SECONDS
-    while not (found := holds()):
-        assert time.monotonic() < end, f"it never came true that {what}"
-        threading.Event().wait(0.02)
-    return found
+    return until(holds, what, END_SECONDS)
 
 
 class Clients:
@@ -88,6 +85,7 @@ class Crew:
         self._place = place
         self._count = 0
         self._crew: list[subprocess.Popen[str]] = []
+        self._stopped: subprocess.Popen[str] | None = None
         self.killed = 0
 
     def begin(self) -> None:
@@ -104,6 +102,15 @@ class Crew:
         self.killed += 1
         self._add()
 
+    def stop_or_go_on(self) -> None:
+        """Let the youngest stand still, as its host would; the next time it goes on."""
+        if self._stopped is None:
+            self._stopped = self._crew[-1]
+            self._stopped.send_signal(signal.SIGSTOP)
+        else:
+            self._stopped.send_signal(signal.SIGCONT)
+            self._stopped = None
+
     def at_work(self, manager: VolumeManager) -> subprocess.Popen[str]:
         """Wait until one of them runs an operation, and return it."""
 
@@ -111,7 +118,8 @@ class Crew:
             busy = {c.pid for c in manager.list_conductors(CONTEXT) if c.running}
             return [process for process in self._crew if process.pid in busy]
 
-        return patiently(found, "a conductor runs an operation")[0]
+        busy: list[subprocess.Popen[str]] = patiently(found, "a conductor runs an operation")
+        return busy[0]
 
     def end(self) -> None:
         """Kill all."""
@@ -182,11 +190,12 @@ def play(
             _trouble(clients, made)
             answers = clients.answers()
             figures.seconds = time.monotonic() - began
-            _see_that_all_is_well(place, manager, answers, names)
+            with place.open() as other:  # whose connections are not those of a dead server
+                _see_that_all_is_well(place, other, answers, names)
+                _count(other, list(answers), figures)
         finally:
             clients.end()
             crew.end()
-        _count(manager, list(answers), figures)
         figures.troubles = {trouble.what: trouble.count for trouble in made}
         figures.troubles["a conductor killed"] = crew.killed
     return figures

@@ -29,9 +29,9 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def until(holds: Callable[[], Any], what: str) -> Any:
+def until(holds: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
     """Poll until something holds, and return it; fail once patience ends."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + seconds
     while not (found := holds()):
         if time.monotonic() > end:
             pytest.fail(f"it never came true that {what}")

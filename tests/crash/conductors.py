@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from volflow import RequestContext, VolumeManager
 from volflow.drivers.local import LocalDriver
 
 CONTEXT = RequestContext(overwrite=False)
+START_SECONDS = 120
 STOP_SECONDS = 60
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +25,7 @@ class Installation:
 
     :param url: of the database; None: SQLite in the directory.
     :param driver: the class behind the backend ``lab``, by ``module:name``.
+    :param coordination: the lock server of conductors that are on other hosts.
     """
 
     def __init__(
@@ -33,10 +35,12 @@ class Installation:
         board: str = "sql:",
         driver: str = "tests.crash.gated:GatedDriver",
         lease_seconds: float = 60,
+        coordination: str | None = None,
     ) -> None:
         self.directory = directory
         self.config = directory / "volflow.conf"
         self.images = directory / "images"
+        self.coordination = coordination
         self.config.write_text(
             f"[volflow]\ndatabase = {url or f'sqlite:///{directory}/volflow.db'}\n"
             f"key_file = {directory}/volflow.key\nboard = {board}\nbackends = lab\n"
@@ -60,24 +64,33 @@ class Installation:
             board=self.board,
             key_file=self.directory / "volflow.key",
             lease_seconds=self.lease_seconds,
+            coordination=self.coordination,
             recover=False,
         )
 
     @contextmanager
-    def conductor(self, name: str, workers: int = 2) -> Iterator[subprocess.Popen[str]]:
+    def conductor(
+        self, name: str, workers: int = 2, host: str | None = None, **settings: str
+    ) -> Iterator[subprocess.Popen[str]]:
         """A conductor that serves; killed at the end where it still runs."""
-        process = self.start(name, workers)
+        process = self.start(name, workers, host, **settings)
         try:
             with self.open() as manager:
-                until(lambda: _serves(manager, process), f"{name} serves")
+                until(lambda: _serves(manager, process), f"{name} serves", START_SECONDS)
             yield process
         finally:
             if process.poll() is None:
                 process.kill()
             process.communicate()
 
-    def start(self, name: str, workers: int = 2) -> subprocess.Popen[str]:
-        """Start a conductor, and do not wait until it serves."""
+    def start(
+        self, name: str, workers: int = 2, host: str | None = None, **settings: str
+    ) -> subprocess.Popen[str]:
+        """Start a conductor, and do not wait until it serves.
+
+        :param host: where it is: hosts share no lock directory. None: where this process is.
+        :param settings: of that host: ``database`` or ``board``, as it reaches them.
+        """
         log = (self.directory / f"{name}.log").open("a")
         with log:
             return subprocess.Popen(
@@ -87,7 +100,7 @@ class Installation:
                 ],
                 env=os.environ
                 | {
-                    "VOLFLOW_CONFIG": str(self.config),
+                    "VOLFLOW_CONFIG": str(self._config(host, settings)),
                     "PYTHONPATH": f"{self.directory / 'site'}:{ROOT}",
                 },
                 stdin=subprocess.DEVNULL,
@@ -95,6 +108,22 @@ class Installation:
                 stderr=log,
                 text=True,
             )
+
+    def _config(self, host: str | None, settings: Mapping[str, str]) -> Path:
+        if host is None:
+            return self.config
+        assert self.coordination is not None, "hosts need a lock server"
+        own = {
+            "lock_directory": str(self.directory / host),
+            "coordination": self.coordination,
+            **settings,
+        }
+        common = self.config.read_text().splitlines()
+        lines = [line for line in common if line.partition(" = ")[0] not in own]
+        lines[1:1] = [f"{key} = {value}" for key, value in own.items()]
+        found = self.directory / f"{host}.conf"
+        found.write_text("\n".join(lines) + "\n")
+        return found
 
     def log(self, name: str) -> str:
         """What a conductor wrote."""

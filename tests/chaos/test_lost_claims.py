@@ -1,0 +1,54 @@
+"""A conductor that loses its claim while its job runs, on each board."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from tests.chaos.arena import leftovers, patiently, settlements
+from tests.chaos.conftest import Boarded
+from tests.contract.lab import HOST_A
+from tests.crash.conductors import CONTEXT, Installation, stop
+from tests.servers.redis import RedisServer
+from volflow.testing.invariants import violations
+
+LEASE_SECONDS = 2
+
+
+def test_a_conductor_that_stood_still_for_too_long_is_fenced(
+    boarded: Boarded, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """When it is stopped in a driver call, and a conductor of another host ends the operation.
+
+    What it does when it goes on is refused, and it serves again like any other.
+    """
+    locks = f"db={redis_server.next_database()}&lock_timeout={LEASE_SECONDS}"
+    place = Installation(
+        tmp_path,
+        boarded.url,
+        boarded.board,
+        lease_seconds=LEASE_SECONDS,
+        coordination=f"redis://127.0.0.1:{redis_server.port}?{locks}",
+    )
+    with place.open() as manager, place.conductor("one", host="a") as one:
+        volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
+        (place.images / "closed").touch()
+        operation = manager.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")
+        patiently((place.images / "reached").exists, "its driver is at work")
+        one.send_signal(signal.SIGSTOP)
+        (place.images / "closed").unlink()
+
+        with place.conductor("two", host="b") as two:
+            assert "succeeded" == manager.wait(operation.id, 300).state
+            ended = manager.operation_timeline(CONTEXT, operation.id)
+            one.send_signal(signal.SIGCONT)
+            assert 0 == stop(two)
+        detach = manager.submit_detach(CONTEXT, volume.id)
+        assert "succeeded" == manager.wait(detach.id, 300).state
+
+        assert ended == manager.operation_timeline(CONTEXT, operation.id)
+        assert {operation.id: 1, detach.id: 1}.items() <= settlements(manager).items()
+        assert "available" == manager.get_volume(CONTEXT, volume.id).status
+        patiently(lambda: not leftovers(manager), "the board is empty")
+        assert [] == violations(manager, place.driver, "lab")
+        assert 0 == stop(one)
