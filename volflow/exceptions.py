@@ -18,6 +18,7 @@
     │   ├── ExportFailed
     │   ├── ConnectionFailed
     │   ├── ConnectionInUse      an undo would cut a live session
+    │   ├── VolumeLocked         somebody holds the volume's lock; nothing was begun
     │   └── TransientDriverError retried with backoff before it is an error
     ├── RollbackIncomplete       an undo is refused; recovery goes on
     ├── Fenced                   another run owns this operation now

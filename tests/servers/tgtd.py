@@ -235,8 +235,11 @@ class Initiator:
             process.send_signal(signal.SIGCONT)
             time.sleep(0.005)
             process.send_signal(signal.SIGSTOP)
-            time.sleep(0.02)
-            return _unsent(port)
+            for _ in range(5):
+                time.sleep(0.02)
+                if not _unsent(port):
+                    return False  # what was on its way has room with the initiator
+            return True
 
         wait_for(stuck, "tgtd cannot send what was asked for")
 

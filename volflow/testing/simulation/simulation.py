@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,7 +83,7 @@ class Simulation:
 
     def run(self) -> Outcome:
         """Play it to its end, and judge."""
-        with loaded_dice(self._seed), self._template.stock.in_use():
+        with loaded_dice(self._seed), self._template.stock.in_use(), _nothing_collected():
             return self._run(*self._template.copy())
 
     def _run(self, path: Path, backend: Backend) -> Outcome:
@@ -197,3 +199,14 @@ class Simulation:
             else:
                 self._processes.strike_weather(found)
         self._world.scheduler.after(WEATHER_SECONDS, lambda: self._weather(number + 1))
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Keep the garbage collector from closing, at a moment of its own, what deaths left open."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

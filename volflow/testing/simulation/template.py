@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 import uuid
@@ -73,6 +74,9 @@ class Template:
                     readonly=kind.readonly,
                     volume_id=volume_id(number),
                 )
+        # What is there by now stays: each simulation collects what the one before it has left.
+        gc.collect()
+        gc.freeze()
 
     def copy(self) -> tuple[Path, Backend]:
         """The file of a database, which is new, and a backend."""
@@ -86,6 +90,7 @@ class Template:
 
     def close(self) -> None:
         """Remove everything."""
+        gc.unfreeze()
         shutil.rmtree(self.root)
 
     def __enter__(self) -> Self:
