@@ -37,7 +37,7 @@ test:
 	$(MAKE) -s lint || failed="$$failed lint"; \
 	$(MAKE) -s types || failed="$$failed types"; \
 	test -z "$$failed" || echo "volflow: failed:$$failed (above); going on with the tests" >&2; \
-	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS) && test -z "$$failed"
+	$(PY) -m pytest -n 2 --dist loadgroup --ignore=tests/chaos $(ARGS) && test -z "$$failed"
 
 lint:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh
@@ -76,10 +76,11 @@ soak:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh test
 	$(PY) -m tests.soak --seconds $(SECONDS) --workers $(WORKERS) --volumes $(VOLUMES) $(ARGS)
 
+# Conductors, boards and databases that are killed, stopped and cut off.
 OPERATIONS = 1000
 chaos:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh test
-	$(PY) -m pytest tests/chaos --operations $(OPERATIONS) $(ARGS)
+	$(PY) -m pytest -s tests/chaos --operations $(OPERATIONS) $(ARGS)
 
 lab:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh lab

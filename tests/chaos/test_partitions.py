@@ -1,4 +1,4 @@
-"""Conductors that are cut off from their database, or from their board."""
+"""Conductors that are cut off from their board."""
 
 from __future__ import annotations
 
@@ -28,36 +28,6 @@ def place(boarded: Boarded, redis_server: RedisServer, tmp_path: Path) -> Instal
         lease_seconds=LEASE_SECONDS,
         coordination=f"redis://127.0.0.1:{redis_server.port}?{locks}",
     )
-
-
-def test_a_conductor_that_is_cut_off_from_the_database_is_fenced(
-    boarded: Boarded, place: Installation
-) -> None:
-    """When that is in a driver call: another host's conductor ends the operation.
-
-    What the first one has sent meanwhile comes to the database later, and is refused.
-    """
-    with running_relay(boarded.database.port) as relay, place.open() as manager:
-        url = boarded.url.replace(f":{boarded.database.port}/", f":{relay.port}/")
-        volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
-        with place.conductor("one", host="a", database=url) as one:
-            (place.images / "closed").touch()
-            operation = manager.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")
-            patiently((place.images / "reached").exists, "its driver is at work")
-            relay.cut()
-            (place.images / "closed").unlink()
-            with place.conductor("two", host="b") as two:
-                assert "succeeded" == manager.wait(operation.id, 300).state
-                ended = manager.operation_timeline(CONTEXT, operation.id)
-                assert 0 == stop(two)
-            relay.heal()
-            detach = manager.submit_detach(CONTEXT, volume.id)
-            assert "succeeded" == manager.wait(detach.id, 300).state
-            assert ended == manager.operation_timeline(CONTEXT, operation.id)
-            assert {operation.id: 1, detach.id: 1}.items() <= settlements(manager).items()
-            patiently(lambda: not leftovers(manager), "the board is empty")
-            assert [] == violations(manager, place.driver, "lab")
-            assert 0 == stop(one)
 
 
 @pytest.mark.parametrize("boarded", BOARDS_WITH_A_SERVER, indirect=True)
