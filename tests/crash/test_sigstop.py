@@ -37,7 +37,7 @@ class Scene:
         self._driver = processes.backend(directory)
         self.survivor = Place(directory, url).open(self._driver, LEASE_SECONDS)
         if self.survivor.database.is_sqlite:
-            self.survivor.database._patience = PATIENCE_SECONDS
+            self.survivor.database.patience = PATIENCE_SECONDS
             self.survivor.database.close()
 
     @contextmanager

@@ -51,6 +51,8 @@ class Database:
     :param url: a SQLAlchemy URL; SQLite needs a file.
     :param lease_seconds: a transaction that sits idle for half as long is ended by the server.
     :param clock: what SQLite's time is, whose server is this process, and how to wait.
+    :ivar patience: for how many seconds a writer waits for a lock, and a deadlock or a lost server
+        is tried again.
     :raises InvalidInput: the URL is none, or keeps its data in memory.
     """
 
@@ -63,8 +65,8 @@ class Database:
     ) -> None:
         self.url = checked_url(url)
         self.clock = clock
-        self._sessions = Sessions(self.url, lease_seconds, self._microseconds, patience)
-        self._patience = patience
+        self._sessions = Sessions(self.url, lease_seconds, self._now, lambda: self.patience)
+        self.patience = patience
         self._writing = threading.local()
         self._scope = _Scope()
         self._facade = enginefacade.transaction_context()
@@ -144,7 +146,7 @@ class Database:
         """
         retrying = Retrying(
             retry=retry_if_exception_type(_Again),
-            stop=stop_after_delay(self._patience),
+            stop=stop_after_delay(self.patience),
             wait=wait_random_exponential(0.01, max=1),
             sleep=self.clock.sleep,
             reraise=True,
@@ -189,7 +191,7 @@ class Database:
     def _ask(self, landed: Callable[[Connection], bool]) -> bool:
         for attempt in Retrying(
             retry=retry_if_exception_type(DatabaseError),
-            stop=stop_after_delay(self._patience),
+            stop=stop_after_delay(self.patience),
             wait=wait_random_exponential(0.01, max=1),
             sleep=self.clock.sleep,
             reraise=True,
@@ -198,8 +200,8 @@ class Database:
                 return landed(connection)
         raise AssertionError("tenacity reraises")
 
-    def _microseconds(self) -> int:
-        return self.clock.microseconds()
+    def _now(self) -> int:
+        return self.clock.microseconds()  # whichever it has by then
 
     def _prepare_engine(self, engine: Engine) -> None:
         self._sessions.prepare(engine)

@@ -60,14 +60,19 @@ class Sessions:
     """Prepares every connection of an engine.
 
     :param now: what SQLite's time is, in microseconds since 1970.
-    :param patience: how many seconds a SQLite writer waits for another one.
+    :param patience: how many seconds a SQLite writer waits for another one, asked for each
+        connection.
     """
 
     def __init__(
-        self, url: URL, lease_seconds: float, now: Callable[[], int], patience: float
+        self,
+        url: URL,
+        lease_seconds: float,
+        now: Callable[[], int],
+        patience: Callable[[], float],
     ) -> None:
         self._url = url
-        self._busy_milliseconds = int(patience * 1000)
+        self._patience = patience
         self._idle_seconds = max(1.0, lease_seconds / 2)
         self._now = now
 
@@ -90,7 +95,7 @@ class Sessions:
         connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
         connection.create_function("volflow_now", 0, self._now)
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA busy_timeout={self._busy_milliseconds}")
+        connection.execute(f"PRAGMA busy_timeout={int(self._patience() * 1000)}")
         record.info[_OSLO_BEGAN] = True
 
     def _postgresql(self, connection: Any, record: Any) -> None:
