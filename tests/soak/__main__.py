@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -64,7 +65,11 @@ def main() -> int:
             restart_seconds={n: s for n, s in restarts.items() if s and n in lab.services},
         )
         figures = soak.run()
-    sys.stdout.write(f"{figures}\njournals and logs: {directory}\n{figures.as_json()}\n")
+    sys.stdout.write(f"{figures}\n")
+    if figures.violations:
+        sys.stdout.write(f"journals and logs: {directory}\n")
+    else:
+        shutil.rmtree(directory)
     if given.json:
         given.json.write_text(f"{figures.as_json()}\n")
     return 1 if figures.violations else 0
