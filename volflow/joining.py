@@ -199,6 +199,11 @@ class Joiner:
             return self._runner.resume(stored, wait_for_lock=True) is not None
         except (AlreadyRunning, Cancelled, Fenced, Stale):
             return False
+        except VolumeLocked:
+            now = self._records.operation(stored.id)
+            if now.running and self.is_dead(now):
+                raise
+            return False  # whoever had the lock has brought it on
 
 
 _IDENTITY = frozenset(
