@@ -288,6 +288,26 @@ def test_a_repeated_detach_takes_over_from_a_dead_owner(
     assert is_clean(backend, attached.id)
 
 
+def test_a_repetition_that_waited_for_the_lock_in_vain_finds_what_others_did(
+    open_manager, context, volume, faulty, key, monkeypatch
+):
+    """When whoever had the lock has settled the operation, its answer is the call's."""
+    first, second, other = open_manager(), open_manager(), open_manager()
+    faulty.faults = [Fault("create_export", "after", Crash)]
+    with pytest.raises(Crash):
+        first.attach_volume(context, volume.id, HOST_A, host_name="a", operation_id=key)
+    first.close()
+
+    def resume(*given, **options):
+        other.recover()
+        raise exceptions.VolumeLocked("the volume cannot be changed now")
+
+    monkeypatch.setattr(second._joiner._runner, "resume", resume)
+    found = second.attach_volume(context, volume.id, HOST_A, host_name="a", operation_id=key)
+
+    assert found.attach_status == "attached"
+
+
 @pytest.mark.parametrize("call", ["reserve", "attach", "begin", "detach"])
 def test_an_operation_id_has_to_be_a_uuid(manager, context, volume, backend, call):
     """When the operation id is none: InvalidUUID; nothing is done."""
