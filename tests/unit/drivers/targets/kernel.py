@@ -231,3 +231,18 @@ class Mortal(Configfs):
 
 
 _CHANGES = ("make", "remove", "write", "link", "unlink")
+
+
+class Death(BaseException):
+    """The process is killed."""
+
+
+def let_die(target: Any, fatal: int) -> Mortal:
+    """Let the process of a target die after its n-th change; returns the target's configfs."""
+
+    def die() -> None:
+        raise Death
+
+    target.fs = Mortal(target.fs, fatal, die)
+    found: Mortal = target.fs
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.drivers.targets.kernel import FakeKernel, Mortal
+from tests.unit.drivers.targets.kernel import Death, FakeKernel, Mortal, let_die
 from tests.unit.drivers.volumes import driver_volume
 from volflow.drivers import Export
 from volflow.drivers.targets import Target
@@ -29,10 +29,6 @@ PREFIX = "nqn.2010-10.org.openstack:volume-"
 PORT = port_number("127.0.0.1:4420")
 
 
-class Death(BaseException):
-    """The process is killed."""
-
-
 @pytest.fixture
 def kernel(tmp_path: Path) -> FakeKernel:
     return FakeKernel(tmp_path / "nvmet")
@@ -41,13 +37,6 @@ def kernel(tmp_path: Path) -> FakeKernel:
 @pytest.fixture
 def target(kernel: FakeKernel) -> NvmetTarget:
     return made(kernel)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "volume.raw"
-    path.write_bytes(bytes(4096))
-    return path
 
 
 @pytest.fixture
@@ -62,12 +51,8 @@ def made(kernel: FakeKernel, **options: object) -> NvmetTarget:
 
 
 def mortal(kernel: FakeKernel, fatal: int) -> tuple[NvmetTarget, Mortal]:
-    def die() -> None:
-        raise Death
-
     target = made(kernel)
-    target.fs = Mortal(kernel, fatal, die)
-    return target, target.fs
+    return target, let_die(target, fatal)
 
 
 def who(name: str) -> dict[str, object]:
