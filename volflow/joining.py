@@ -181,29 +181,28 @@ class Joiner:
         ]
 
     def _bring_on(self, stored: StoredOperation) -> bool:
-        if stored.running:
-            return self.is_dead(stored) and self._resume(stored)
-        return not self.is_served(stored.record.backend) and self._run(stored)
-
-    def _run(self, stored: StoredOperation) -> bool:
+        """Go on with an operation that nobody brings on; False where somebody does."""
+        if not self._is_left(stored):
+            return False
         self._runner.driver(stored.record.backend)
         try:
+            if stored.running:
+                return self._runner.resume(stored, wait_for_lock=True) is not None
             self._runner.run_queued(*self._runner.load_queued(stored.id))
         except (AlreadyRunning, Cancelled, Fenced, Full, Stale):
             return False
-        return True
-
-    def _resume(self, stored: StoredOperation) -> bool:
-        self._runner.driver(stored.record.backend)
-        try:
-            return self._runner.resume(stored, wait_for_lock=True) is not None
-        except (AlreadyRunning, Cancelled, Fenced, Stale):
-            return False
         except VolumeLocked:
-            now = self._records.operation(stored.id)
-            if now.running and self.is_dead(now):
+            if self._is_left(self._records.operation(stored.id)):
                 raise
             return False  # whoever had the lock has brought it on
+        return True
+
+    def _is_left(self, stored: StoredOperation) -> bool:
+        """True where nobody brings on an operation that does not rest."""
+        if stored.running:
+            return self.is_dead(stored)
+        queued = stored.record.state is OperationState.QUEUED
+        return queued and not self.is_served(stored.record.backend)
 
 
 _IDENTITY = frozenset(

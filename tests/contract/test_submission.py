@@ -36,6 +36,7 @@ from volflow.exceptions import (
     InvalidVolumeAttachMode,
     OperationConflict,
     RollbackIncomplete,
+    VolumeLocked,
     VolumeNotFound,
 )
 from volflow.jobs.conductor import Conductor
@@ -295,6 +296,23 @@ def test_the_call_runs_a_queued_operation_itself_where_nobody_lives_who_would(
     key = submitter.submit_detach(context, volume.id).id
     assert "available" == manager.detach_volume(context, volume.id, operation_id=key).status
     assert 1 == Counter(driver.names)["create_export"]
+
+
+def test_the_call_that_waited_for_the_lock_in_vain_finds_what_a_conductor_did(
+    open_manager, submitter, context, volume, monkeypatch
+) -> None:
+    """When whoever had the volume's lock has run the operation, its answer is the call's."""
+    key, caller, other = new_id(), open_manager(board="sql:"), open_manager(board="sql:")
+    submitter.submit_attach(context, volume.id, HOST_A, operation_id=key)
+
+    def run_queued(*given: object, **options: object) -> None:
+        assert other.conductor().turn()
+        raise VolumeLocked("the volume cannot be changed now")
+
+    monkeypatch.setattr(caller._joiner._runner, "run_queued", run_queued)
+    found = caller.attach_volume(context, volume.id, HOST_A, operation_id=key)
+
+    assert AttachStatus.ATTACHED == found.attach_status
 
 
 def test_the_call_says_so_where_nobody_can_run_a_queued_operation(
