@@ -235,11 +235,15 @@ class Initiator:
             process.send_signal(signal.SIGCONT)
             time.sleep(0.005)
             process.send_signal(signal.SIGSTOP)
-            for _ in range(5):
+            # What is on its way may have room with the initiator, and tgtd may have to wait
+            # for a processor.
+            seen = 0
+            for _ in range(50):
                 time.sleep(0.02)
-                if not _unsent(port):
-                    return False  # what was on its way has room with the initiator
-            return True
+                seen = seen + 1 if _unsent(port) else 0
+                if seen == 5:
+                    return True
+            return False
 
         wait_for(stuck, "tgtd cannot send what was asked for")
 

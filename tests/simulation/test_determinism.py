@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+import threading
+import uuid
 
 import pytest
 
@@ -37,6 +40,25 @@ def test_another_process_goes_the_same_way(fingerprints: list[str]) -> None:
         check=True,
     )
     assert fingerprints == found.stdout.split()
+
+
+def test_what_other_threads_draw_is_no_matter(fingerprints: list[str], template: Template) -> None:
+    """When somebody else in the process draws ids and jitter, the trace is the same."""
+    over = threading.Event()
+
+    def draw() -> None:
+        while not over.wait(0.001):
+            uuid.uuid4()
+            random.uniform(0, random.random())
+
+    other = threading.Thread(target=draw)
+    other.start()
+    try:
+        found = Simulation(template, SEEDS[0]).run().fingerprint
+    finally:
+        over.set()
+        other.join()
+    assert found == fingerprints[0]
 
 
 def test_seeds_go_different_ways(fingerprints: list[str]) -> None:

@@ -136,6 +136,12 @@ class Scheduler:
         self._failure: BaseException | None = None
         self._idle: list[_Worker] = []
         self._workers: list[_Worker] = []
+        self._director = threading.current_thread()
+
+    def is_playing(self) -> bool:
+        """True in the threads of the actors and of the director, and in no other one."""
+        thread = threading.current_thread()
+        return thread is self._director or thread in self._workers
 
     # What the director does
 

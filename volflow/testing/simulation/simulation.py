@@ -83,7 +83,11 @@ class Simulation:
 
     def run(self) -> Outcome:
         """Play it to its end, and judge."""
-        with loaded_dice(self._seed), self._template.stock.in_use(), _nothing_collected():
+        with (
+            loaded_dice(self._seed, self._world.scheduler.is_playing),
+            self._template.stock.in_use(),
+            _nothing_collected(),
+        ):
             return self._run(*self._template.copy())
 
     def _run(self, path: Path, backend: Backend) -> Outcome:
