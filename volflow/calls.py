@@ -23,7 +23,8 @@ from volflow.models import (
     VolumeStatus,
 )
 from volflow.persistence.operations import StoredOperation
-from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.records import Records
+from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.work import new_id
 from volflow.runner import Runner, cancelled
 from volflow.settling import raise_outcome

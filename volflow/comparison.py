@@ -21,7 +21,8 @@ from volflow.flows.phases import PHASES
 from volflow.models import Difference, DifferenceKind, OperationState
 from volflow.persistence import audit, volumes
 from volflow.persistence.audit import Due
-from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.records import Records
+from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.work import Cancelled, Stale
 from volflow.runner import AlreadyRunning, Runner
 from volflow.tasks.redaction import Redactor

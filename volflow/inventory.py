@@ -22,7 +22,8 @@ from volflow.models import (
 )
 from volflow.persistence import volumes
 from volflow.persistence.operations import StoredOperation
-from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.records import Records
+from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.volumes import StoredVolume, public
 from volflow.persistence.work import FromNow, conditional_update, new_id
 from volflow.runner import Runner

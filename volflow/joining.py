@@ -19,7 +19,8 @@ from volflow.flows.phases import RESTORE
 from volflow.models import Conductor, OperationKind, OperationState
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.queue import Full
-from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.records import Records
+from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.work import Cancelled, Stale
 from volflow.runner import AlreadyRunning, Runner
 

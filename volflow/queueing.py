@@ -22,8 +22,9 @@ from volflow.oneshots import attach_given, detach_given
 from volflow.persistence import queue
 from volflow.persistence.flows import StoredFlow
 from volflow.persistence.operations import StoredOperation
-from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.records import Records
 from volflow.persistence.signals import Signal
+from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, new_id
 from volflow.runner import AlreadyRunning, Runner, opening_values
 from volflow.tasks.run import Run

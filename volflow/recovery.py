@@ -25,8 +25,9 @@ from volflow.jobs.outbox import Outbox
 from volflow.joining import Joiner
 from volflow.models import OperationKind, OperationState, RecoveryReport
 from volflow.persistence.operations import StoredOperation
-from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.records import Records
 from volflow.persistence.signals import Signal
+from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.work import Cancelled, Stale
 from volflow.rounds import Rounds
 from volflow.runner import AlreadyRunning, Runner, cancelled

@@ -18,7 +18,7 @@ from volflow.models import (
     VolumeStatus,
 )
 from volflow.persistence.operations import StoredOperation
-from volflow.persistence.records import Snapshot
+from volflow.persistence.snapshots import Snapshot
 
 
 def expected_status(volume: Volume, wanted: Sequence[VolumeStatus]) -> InvalidVolume:

@@ -28,8 +28,9 @@ from volflow.persistence import operations, queue
 from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.queue import Full
-from volflow.persistence.records import Records, Snapshot
+from volflow.persistence.records import Records
 from volflow.persistence.signals import Signal
+from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.work import Cancelled, Claim, FromNow, Stale, new_id
 from volflow.runs import Runs
 from volflow.settling import settle
@@ -100,10 +101,13 @@ class Runner:
         :raises Stale: it is not queued any more.
         :raises DatabaseError: this release cannot run it, or the database cannot be read.
         """
-        stored = self._records.operation(operation_id)
+        snapshot = self._records.find_snapshot_of(operation_id)
+        if snapshot is None:
+            lost = self._records.operation(operation_id)
+            snapshot = self._records.snapshot(lost.record.volume_id, operation_id)
+        stored = _operation(snapshot)
         if stored.record.state is not OperationState.QUEUED:
             raise Stale(f"operation {stored.id} is {stored.record.state}")
-        snapshot = self._records.snapshot(stored.record.volume_id, operation_id)
         flows = [f for f in self._known_flows(stored) if f.phase == stored.record.phase]
         if not flows:
             raise DatabaseError(f"operation {stored.id} has lost its flow")

@@ -15,8 +15,8 @@ from volflow.leases import Leases, described
 from volflow.locks import LockBusy
 from volflow.models import Operation, OperationKind
 from volflow.persistence.engine import Database
-from volflow.persistence.records import Snapshot
 from volflow.persistence.secrets import Cipher
+from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.work import Claim, UnitOfWork
 from volflow.tasks.backend import Backend
 from volflow.tasks.run import Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import event
 
 from tests.contract.lab import (
     HOST_A,
@@ -15,6 +16,7 @@ from tests.contract.lab import (
     new_id,
     nothing_changes,
     refused,
+    until,
 )
 from volflow import exceptions
 from volflow.exceptions import ConnectionFailed, ExportFailed
@@ -377,7 +379,13 @@ def test_a_call_joins_the_same_call_that_runs(
 
     first = Call(getattr(manager, call), context, volume.id, *arguments)
     gate.wait()
-    second = Call(getattr(open_manager(), call), context, volume.id, *arguments)
+    other = open_manager()
+    looks: list[str] = []
+    event.listen(
+        other.database.engine, "before_cursor_execute", lambda *given: looks.append(given[2])
+    )
+    second = Call(getattr(other, call), context, volume.id, *arguments)
+    until(lambda: len(looks) > 3, "the second one waits for the first, and looks how it is")
     gate.opened.set()
 
     assert first.value() == second.value()

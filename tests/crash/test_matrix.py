@@ -13,7 +13,7 @@ from volflow.testing import MemoryDriver
 from volflow.testing.crash import Matrix
 from volflow.testing.scenarios import SCENARIOS, Scenario
 
-SINGLE, CALL, RECOVERY = 12, 25, 17
+SINGLE, CALL, RECOVERY = 8, 25, 17
 """Each so many-th death; of two deaths each so many-th point of the call and of the recovery."""
 
 

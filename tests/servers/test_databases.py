@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ import sqlalchemy as sa
 from oslo_db.exception import DBDeadlock
 from sqlalchemy.engine import Connection
 
-from tests.contract.lab import Call
+from tests.contract.lab import HOST_A, HOST_B, UNKNOWN, Call
 from tests.servers.databases import Databases
+from volflow import RequestContext, VolumeManager
 from volflow.exceptions import DatabaseError, InvalidInput
 from volflow.persistence import schema
 from volflow.persistence.engine import Database
+from volflow.persistence.records import Records
 from volflow.persistence.work import conditional_update
 from volflow.testing import MemoryDriver
 from volflow.testing.crash import Matrix
@@ -26,6 +29,7 @@ from volflow.testing.scenarios import SCENARIOS, Scenario
 KEYS = schema.secret_keys
 ADD = sa.insert(KEYS).values(created_at=schema.now())
 PATIENCE_SECONDS = 30
+CONTEXT = RequestContext(overwrite=False)
 SOME = SCENARIOS[::8]
 
 Open = Callable[..., Database]
@@ -94,14 +98,37 @@ def test_a_conditional_update_counts_the_row_that_it_finds(database: Database) -
     assert 0 == again({"revision": 6})
 
 
-def test_a_snapshot_is_of_one_moment(database: Database, opened: Open) -> None:
-    """When another one writes between two statements, a snapshot shows the first state."""
-    other = opened()
-    with database.read(one_snapshot=True) as connection:
-        assert [] == names(connection)
-        other.write(lambda c: add(c, "between"))
-        assert [] == names(connection)
-    assert ["between"] == stored(database)
+def test_a_snapshot_is_one_statement(url: str, tmp_path: Path) -> None:
+    """Which sees one moment: a volume, its attachments, and its owner or the one asked for."""
+    with VolumeManager(
+        url, drivers={"lab": MemoryDriver()}, key_file=tmp_path / "key", recover=False
+    ) as manager:
+        volume = manager.create_volume(CONTEXT, 1, "lab", multiattach=True)
+        made = [manager.attach_volume(CONTEXT, volume.id, host).id for host in (HOST_A, HOST_B)]
+        (attach, *_) = manager.list_operations(CONTEXT, volume_id=volume.id, state="succeeded")
+        owner = manager.begin_detaching(CONTEXT, volume.id, made[0]).operation_id
+        records, statements = Records(manager.database, manager._cipher), list[str]()
+
+        def note(*found: Any) -> None:
+            statements.append(found[2])
+
+        sa.event.listen(manager.database.engine, "before_cursor_execute", note)
+        found = [
+            records.find_snapshot(volume.id),
+            records.find_snapshot(volume.id, attach.id),
+            records.find_snapshot_of(attach.id),
+        ]
+        nobody = [records.find_snapshot(UNKNOWN), records.find_snapshot_of(UNKNOWN)]
+        sa.event.remove(manager.database.engine, "before_cursor_execute", note)
+
+    assert [None, None] == nobody
+    assert 5 == sum(text.startswith("SELECT") for text in statements)
+    operations = [snapshot.operation for snapshot in found if snapshot is not None]
+    assert [owner, attach.id, attach.id] == [stored.id for stored in operations if stored]
+    for snapshot in found:
+        assert snapshot is not None
+        assert volume.id == snapshot.volume.volume.id
+        assert made == [stored.attachment.id for stored in snapshot.attachments]
 
 
 def test_statements_of_other_transactions_see_what_is_committed(

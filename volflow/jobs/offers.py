@@ -165,11 +165,8 @@ class Offers(JobBoard):
 
     def _wanted(self, limit: int) -> list[str]:
         with self._database.read() as connection:
-            full = queue.full(connection, self._backends)
-            free = [name for name in self._backends if name not in full]
-            found = queue.urgent(connection, free, limit) if free else []
-        self.held_back = bool(full)
-        return [found for found in found if found not in self.held and found not in self.later]
+            ids, self.held_back = queue.offered(connection, self._backends, limit)
+        return [found for found in ids if found not in self.held and found not in self.later]
 
     def _tickets(self, wanted: list[str]) -> dict[str, Ticket]:
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection
 
 from volflow.exceptions import DatabaseError
 from volflow.models import Attachment, AttachStatus
@@ -39,12 +40,12 @@ class Attachments:
     def get(self, connection: Connection, attachment_id: str) -> StoredAttachment | None:
         """The attachment, also a detached one."""
         row = connection.execute(_BY_ID, {"id": attachment_id}).mappings().one_or_none()
-        return None if row is None else self._stored(row)
+        return None if row is None else self.stored(row)
 
     def live(self, connection: Connection, volume_id: str) -> list[StoredAttachment]:
         """The attachments of a volume that are not detached."""
         rows = connection.execute(_LIVE, {"volume_id": volume_id}).mappings().all()
-        return [self._stored(row) for row in rows]
+        return [self.stored(row) for row in rows]
 
     def list(
         self, connection: Connection, volume_id: str | None = None, live: bool = True
@@ -59,12 +60,16 @@ class Attachments:
         found = []
         for row in rows:
             try:
-                found.append(self._stored(row).attachment)
+                found.append(self.stored(row).attachment)
             except DatabaseError as e:  # one row that a hand wrote hides no other
                 LOG.error("%s", e)  # noqa: TRY400
         return found
 
-    def _stored(self, row: RowMapping) -> StoredAttachment:
+    def stored(self, row: Mapping[Any, Any]) -> StoredAttachment:
+        """The attachment of a row, as it is stored.
+
+        :raises DatabaseError: it makes no sense to this release, or a secret cannot be read.
+        """
         try:
             return self._readable(schema.understood(schema.attachments, row))
         except (ValueError, DatabaseError) as e:

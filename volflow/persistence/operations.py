@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -143,12 +143,22 @@ def get(connection: Connection, operation_id: str) -> StoredOperation | None:
     :raises DatabaseError: its row makes no sense to this release.
     """
     row = connection.execute(_BY_ID, {"id": operation_id}).mappings().one_or_none()
-    if row is None:
-        return None
-    found, _ = _readable([row])
-    if not found:
-        raise DatabaseError(f"the row of operation {operation_id} makes no sense to this release")
-    return found[0]
+    return None if row is None else stored(row, row["now"])
+
+
+def stored(row: Mapping[Any, Any], now: int) -> StoredOperation:
+    """The operation of a row, as it is stored.
+
+    :param now: the database's clock.
+    :raises DatabaseError: it makes no sense to this release.
+    """
+    try:
+        return _stored(schema.understood(schema.operations, row), now)
+    except (ValueError, TypeError, LookupError) as e:
+        LOG.error("operation %s cannot be read: %s", row["id"], e)  # noqa: TRY400
+        raise DatabaseError(
+            f"the row of operation {row['id']} makes no sense to this release"
+        ) from None
 
 
 def find(
@@ -187,9 +197,8 @@ def _readable(rows: Iterable[RowMapping]) -> tuple[list[StoredOperation], list[s
     unreadable: list[str] = []
     for row in rows:
         try:
-            found.append(_stored(schema.understood(schema.operations, row), row["now"]))
-        except (ValueError, TypeError, LookupError) as e:
-            LOG.error("operation %s cannot be read: %s", row["id"], e)  # noqa: TRY400
+            found.append(stored(row, row["now"]))
+        except DatabaseError:
             unreadable.append(row["id"])
     return found, unreadable
 

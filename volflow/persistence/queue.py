@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Select, cast, func, insert, or_, select, text, update
+from sqlalchemy import BigInteger, Select, bindparam, cast, func, insert, or_, select, text, update
 from sqlalchemy.engine import Connection
 
 from volflow.exceptions import ErrorRecord
@@ -58,26 +58,60 @@ def _free(who: str | None) -> Any:
 # What there is to do
 
 
-def urgent(
-    connection: Connection, backends: Collection[str], limit: int, who: str | None = None
-) -> list[str]:
-    """The ids of operations that may be run now, most urgent first: by priority, then by age.
+class Offered(NamedTuple):
+    """What may be run now.
 
-    Left out is what a conductor has claimed that is not ``who``, what could not be read a moment
-    ago, and what is to be cancelled.
+    :ivar ids: of operations, most urgent first: by priority, then by age.
+    :ivar held_back: there may be more as soon as another operation ends.
     """
-    query = (
-        _by_urgency(select(_T.id))
-        .where(
-            _QUEUED,
-            _T.backend.in_(list(backends)),
-            _T.cancel_requested.is_(False),
-            or_(_T.retry_at.is_(None), _T.retry_at <= cast(schema.now(), BigInteger)),
-            _free(who),
-        )
-        .limit(limit)
+
+    ids: list[str]
+    held_back: bool
+
+
+def _full() -> Select[Any]:
+    """Those of the backends that run as many operations as they may."""
+    run = schema.operations.alias()
+    return (
+        select(_B.name)
+        .join_from(schema.backends, run, run.c.backend == _B.name)
+        .where(_B.name.in_(_BACKENDS), _B.max_running.is_not(None), run.c.state.in_(_OWNED))
+        .group_by(_B.name, _B.max_running)
+        .having(func.count() >= _B.max_running)
     )
-    return list(connection.execute(query).scalars())
+
+
+def _offered() -> Select[Any]:
+    query = select(_T.id, _full().exists().label("held_back")).where(
+        _QUEUED,
+        _T.backend.in_(_BACKENDS),
+        _T.backend.not_in(_full()),
+        _T.cancel_requested.is_(False),
+        or_(_T.retry_at.is_(None), _T.retry_at <= cast(schema.now(), BigInteger)),
+        _free(None),
+    )
+    return _by_urgency(query).limit(bindparam("most"))
+
+
+def _by_urgency(query: Select[Any]) -> Select[Any]:
+    return query.order_by(_T.priority.desc(), _T.created_at, _T.id)
+
+
+_BACKENDS: Any = bindparam("backends", expanding=True)
+_FULL, _OFFERED = _full(), _offered()  # made once: that takes longer than the database does
+
+
+def offered(connection: Connection, backends: Collection[str], limit: int) -> Offered:
+    """What may be run now of the operations of some backends.
+
+    Left out is what a conductor has claimed, what could not be read a moment ago, what is to be
+    cancelled, and what belongs to a backend that runs as many operations as it may.
+    """
+    given = {"backends": list(backends)}
+    rows = connection.execute(_OFFERED, given | {"most": limit}).all()
+    if rows:
+        return Offered([row.id for row in rows], bool(rows[0].held_back))
+    return Offered([], connection.execute(_FULL, given).first() is not None)
 
 
 def everything(connection: Connection) -> list[Queued]:
@@ -93,10 +127,6 @@ def find(connection: Connection, operation_id: str) -> Queued | None:
     query = select(_T.id, _T.backend, _T.priority, _T.claimed_by, ~_free(None))
     row = connection.execute(query.where(_QUEUED, _T.id == operation_id)).one_or_none()
     return None if row is None else Queued._make(row)
-
-
-def _by_urgency(query: Select[Any]) -> Select[Any]:
-    return query.order_by(_T.priority.desc(), _T.created_at, _T.id)
 
 
 def settled(connection: Connection, operation_ids: Iterable[str]) -> set[str]:
@@ -204,18 +234,6 @@ def running(connection: Connection, backend: str) -> int:
     """How many operations of a backend run now."""
     query = select(func.count()).where(_T.backend == backend, _T.state.in_(_OWNED))
     return int(connection.execute(query).scalar_one())
-
-
-def full(connection: Connection, backends: Collection[str]) -> set[str]:
-    """Those of the backends that run as many operations as they may."""
-    query = (
-        select(_B.name)
-        .join(schema.operations, _T.backend == _B.name)
-        .where(_B.name.in_(list(backends)), _T.state.in_(_OWNED))
-        .group_by(_B.name, _B.max_running)
-        .having(func.count() >= _B.max_running)
-    )
-    return set(connection.execute(query).scalars())
 
 
 # What is not on the board, and what cannot be read

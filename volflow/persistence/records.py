@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from volflow.exceptions import (
     AttachmentNotFound,
     OperationNotFound,
@@ -11,21 +9,13 @@ from volflow.exceptions import (
 )
 from volflow.models import Attachment, Conductor, Event, Operation, Volume
 from volflow.persistence import conductors, flows, operations
-from volflow.persistence.attachments import Attachments, StoredAttachment
+from volflow.persistence.attachments import Attachments
 from volflow.persistence.engine import Database
 from volflow.persistence.flows import StoredFlow
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.secrets import Cipher
+from volflow.persistence.snapshots import Snapshot, Snapshots
 from volflow.persistence.volumes import StoredVolume, Volumes, public
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A volume, its live attachments, and the operation that owns it or that was asked for."""
-
-    volume: StoredVolume
-    attachments: list[StoredAttachment]
-    operation: StoredOperation | None
 
 
 class Records:
@@ -35,6 +25,7 @@ class Records:
         self._database = database
         self._volumes = Volumes(cipher)
         self._attachments = Attachments(cipher)
+        self._snapshots = Snapshots(self._volumes, self._attachments)
 
     def snapshot(self, volume_id: str, operation_id: str | None = None) -> Snapshot:
         """A volume, also a deleted one, with its owner or with the operation asked for.
@@ -51,16 +42,16 @@ class Records:
 
         :raises DatabaseError: a row makes no sense to this release, or a secret cannot be read.
         """
-        with self._database.read(one_snapshot=True) as connection:
-            volume = self._volumes.get(connection, volume_id)
-            if volume is None:
-                return None
-            attachments = self._attachments.live(connection, volume_id)
-            wanted = operation_id or volume.volume.operation_id
-            found = operations.get(connection, wanted) if wanted else None
-        if found is not None and found.record.volume_id != volume_id:
-            found = None  # another volume's, which a hand wrote here
-        return Snapshot(volume, attachments, found)
+        with self._database.read() as connection:
+            return self._snapshots.of_volume(connection, volume_id, operation_id)
+
+    def find_snapshot_of(self, operation_id: str) -> Snapshot | None:
+        """An operation with its volume; None: one of them never was.
+
+        :raises DatabaseError: a row makes no sense to this release, or a secret cannot be read.
+        """
+        with self._database.read() as connection:
+            return self._snapshots.of_operation(connection, operation_id)
 
     def live(self, volume_id: str) -> Snapshot:
         """A volume that was not deleted, with its owner.

@@ -7,6 +7,7 @@ Times are whole microseconds since 1970 by the database server's clock
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,7 +27,6 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
@@ -296,7 +296,7 @@ def as_stored(table: Table) -> list[ColumnElement[Any]]:
     ]
 
 
-def understood(table: Table, row: RowMapping) -> dict[str, Any]:
+def understood(table: Table, row: Mapping[Any, Any]) -> dict[str, Any]:
     """Convert a row of :func:`as_stored`.
 
     :raises ValueError: names the column that makes no sense.

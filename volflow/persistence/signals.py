@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, func
 from sqlalchemy import select as select_from
 
 if TYPE_CHECKING:
@@ -26,15 +26,16 @@ LOG = logging.getLogger(__name__)
 
 CHANNEL = "volflow"
 RECONNECT_SECONDS = 2.0
+_NOTIFY = select_from(func.pg_notify(CHANNEL, bindparam("said")))
 
 
 class Signal(NamedTuple):
     """What may have changed.
 
     :ivar what: ``queued`` (an operation of a backend waits for a conductor), ``settled`` (a run
-        of an operation ended), ``released`` (an operation was handed back), or ``anything``:
-        signals may have been lost.
-    :ivar name: of the backend, or the id of the operation.
+        of an operation ended), ``released`` (an operation was handed back), ``conductor`` (one
+        has begun to serve), or ``anything``: signals may have been lost.
+    :ivar name: of the backend, or the id of the operation or the conductor.
     """
 
     what: str
@@ -66,8 +67,7 @@ class Signals:
         """Send signals to other processes with a transaction's commit."""
         if self._engine is not None:
             for what, name in signals:
-                text = func.pg_notify(CHANNEL, f"{what}:{name}")
-                connection.execute(select_from(text))
+                connection.execute(_NOTIFY, {"said": f"{what}:{name}"})
 
     def tell(self, signals: Iterable[Signal]) -> None:
         """Wake who listens in this process."""

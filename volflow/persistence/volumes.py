@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection
 
 from volflow.exceptions import DatabaseError
 from volflow.models import AttachStatus, DriverVolume, Volume, VolumeStatus
@@ -98,7 +99,7 @@ class Volumes:
     def get(self, connection: Connection, volume_id: str) -> StoredVolume | None:
         """The volume, also a deleted one; None where the database never had it."""
         row = connection.execute(_BY_ID, {"id": volume_id}).mappings().one_or_none()
-        return None if row is None else self._stored(row)
+        return None if row is None else self.stored(row, row["now"])
 
     def list(
         self,
@@ -126,14 +127,19 @@ class Volumes:
         found = []
         for row in rows:
             try:
-                found.append(public(self._stored(row).volume))
+                found.append(public(self.stored(row, row["now"]).volume))
             except DatabaseError as e:  # one row that a hand wrote hides no other
                 LOG.error("%s", e)  # noqa: TRY400
         return found
 
-    def _stored(self, row: RowMapping) -> StoredVolume:
+    def stored(self, row: Mapping[Any, Any], now: int) -> StoredVolume:
+        """The volume of a row, as it is stored.
+
+        :param now: the database's clock.
+        :raises DatabaseError: it makes no sense to this release, or a secret cannot be read.
+        """
         try:
-            return self._readable(schema.understood(schema.volumes, row), row["now"])
+            return self._readable(schema.understood(schema.volumes, row), now)
         except (ValueError, DatabaseError) as e:
             raise DatabaseError(f"the row of volume {row['id']} makes no sense: {e}") from None
 

@@ -93,8 +93,8 @@ class Store:
         """A transaction to read in, with a point after it: what was read may be old by then."""
 
         @contextmanager
-        def watched(one_snapshot: bool = False) -> Iterator[Connection]:
-            with read(one_snapshot) as connection:
+        def watched() -> Iterator[Connection]:
+            with read() as connection:
                 yield connection
             self._world.point("read")
 
