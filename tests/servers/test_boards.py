@@ -83,6 +83,18 @@ class TestSqlOnPostgresql(BoardContract):
         gate.opened.set()
         assert "succeeded" == other.wait(operation.id, timeout=30).state
 
+    def test_a_conductor_hears_of_another_one_at_once(
+        self, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When it looks around every five minutes: from then on it claims before it runs."""
+        monkeypatch.setattr("volflow.jobs.conductor.BEAT_SECONDS_MAX", 1e6)
+        first = cast.conduct(manager := cast.open(lease_seconds=900))
+        until(lambda: manager.database.signals.far, "it listens")
+        assert first._offers.alone
+        second = cast.conduct(cast.open(lease_seconds=900))
+        until(lambda: not first._offers.alone, "it knows of the other one")
+        assert not second._offers.alone
+
 
 class TestSqlOnMariadb(BoardContract):
     @pytest.fixture

@@ -17,6 +17,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 
+from sqlalchemy.engine import Connection
 from taskflow.conductors.backends.impl_executor import ExecutorConductor
 from taskflow.exceptions import UnclaimableJob
 from taskflow.types.timing import Timeout
@@ -238,6 +239,8 @@ class Conductor(ExecutorConductor):
         return 0 if self._wakeup.is_stopped() else self.workers - len(self._dispatched)
 
     def _hear(self, signal: Signal) -> None:
+        if signal.what == "conductor" and signal.name != self.id:
+            self._offers.alone = False  # until the next look around says how it is
         mine = signal.what == "queued" and signal.name in self.backends
         if (
             mine
@@ -267,10 +270,14 @@ class Conductor(ExecutorConductor):
         )
 
     def _register(self) -> None:
-        seconds = self._lease_seconds
-        self._database.write(
-            lambda c: conductors.register(c, self._row, seconds), landed=self._is_registered
-        )
+        here = [Signal("conductor", self.id)]
+
+        def register(connection: Connection) -> None:
+            conductors.register(connection, self._row, self._lease_seconds)
+            self._database.signals.send(connection, here)
+
+        self._database.write(register, landed=self._is_registered)
+        self._database.signals.tell(here)
         self._look_around()
 
     def _is_registered(self, connection: object) -> bool:
