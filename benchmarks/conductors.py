@@ -47,26 +47,27 @@ def require_binary(name: str, package: str, *places: Path) -> Path:
     return Path(path)
 
 
-class Begun(MemoryDriver):
-    """A driver that notes when an operation's first call comes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.at = 0.0
-        self.begun = threading.Event()
-
-    def validate_connector(self, connector: Any) -> None:
-        self.at = time.perf_counter()
-        self.begun.set()
-        super().validate_connector(connector)
-
-
 class Everywhere(MemoryDriver):
     """A driver whose backend has every volume, whichever process has made it."""
 
     def create_export(self, context: Any, volume: Any, connector: Any) -> Any:
         self.create_volume(context, volume)
         return super().create_export(context, volume, connector)
+
+
+class Begun(Everywhere):
+    """A driver that tells when an operation's first call comes.
+
+    :param told: takes the time of the host's monotonic clock, which its processes share.
+    """
+
+    def __init__(self, told: Any) -> None:
+        super().__init__()
+        self._told = told
+
+    def validate_connector(self, connector: Any) -> None:
+        self._told.send(time.monotonic())
+        super().validate_connector(connector)
 
 
 def opened(url: str, key_file: Path, driver: Any, board: str | None) -> VolumeManager:
@@ -78,27 +79,39 @@ def opened(url: str, key_file: Path, driver: Any, board: str | None) -> VolumeMa
 
 def from_submit_to_start(url: str, board: str, key_file: Path) -> list[float]:
     """Milliseconds from the call of submit_attach to the first step, on an idle conductor."""
-    driver, times = Begun(), []
-    with (
-        opened(url, key_file, driver, board) as conducting,
-        opened(url, key_file, driver, board) as submitting,
-    ):
-        conductor = conducting.conductor(workers=1)
-        conductor.start()
-        volume = submitting.create_volume(CONTEXT, size_gib=1, backend="lab")
+    spawning, times = multiprocessing.get_context("spawn"), []
+    begun, told = spawning.Pipe(duplex=False)
+    ready, end = spawning.Barrier(2), spawning.Event()
+    child = spawning.Process(
+        target=conduct_idly, args=(url, key_file, board, told, ready, end), daemon=True
+    )
+    child.start()
+    with opened(url, key_file, MemoryDriver(), board) as manager:
+        ready.wait()
         for round_ in range(WARM_UP + ROUNDS):
-            driver.begun.clear()
-            began = time.perf_counter()
-            operation = submitting.submit_attach(CONTEXT, volume.id, CONNECTOR, host_name="a")
-            driver.begun.wait(PATIENCE_SECONDS)
-            if round_ >= WARM_UP:
-                times.append((driver.at - began) * 1000)
-            submitting.wait(operation.id, PATIENCE_SECONDS)
-            submitting.detach_volume(CONTEXT, volume.id)
+            volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
             threading.Event().wait(0.05)  # it becomes idle
+            began = time.monotonic()
+            operation = manager.submit_attach(CONTEXT, volume.id, CONNECTOR, host_name="a")
+            if round_ >= WARM_UP:
+                times.append((begun.recv() - began) * 1000)
+            else:
+                begun.recv()
+            manager.wait(operation.id, PATIENCE_SECONDS)
+    end.set()
+    child.join()
+    return times
+
+
+def conduct_idly(url: str, key_file: Path, board: str, told: Any, ready: Any, end: Any) -> None:
+    """A conductor that waits for operations, in a process of its own."""
+    with opened(url, key_file, Begun(told), board) as manager:
+        conductor = manager.conductor(workers=1)
+        conductor.start()
+        ready.wait()
+        end.wait()
         conductor.stop()
         conductor.wait(PATIENCE_SECONDS)
-    return times
 
 
 def inline(url: str, key_file: Path) -> float:

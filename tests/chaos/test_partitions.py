@@ -1,17 +1,19 @@
-"""Conductors that are cut off from their board."""
+"""Conductors on hosts that are cut off from their database, their board or their locks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.arena import leftovers, patiently, settlements
 from tests.chaos.conftest import BOARDS, Boarded
+from tests.chaos.hosted import Hosted
 from tests.contract.lab import HOST_A
-from tests.crash.conductors import CONTEXT, Installation, stop
+from tests.crash.conductors import CONTEXT, stop
 from tests.servers.redis import RedisServer
-from tests.servers.relay import running_relay
+from volflow import VolumeManager
 from volflow.testing.invariants import violations
 
 LEASE_SECONDS = 2
@@ -19,33 +21,111 @@ BOARDS_WITH_A_SERVER = [kind for kind in BOARDS if kind != "sql"]
 
 
 @pytest.fixture
-def place(boarded: Boarded, redis_server: RedisServer, tmp_path: Path) -> Installation:
-    locks = f"db={redis_server.next_database()}&lock_timeout={LEASE_SECONDS}"
-    return Installation(
-        tmp_path,
-        boarded.url,
-        boarded.board,
-        lease_seconds=LEASE_SECONDS,
-        coordination=f"redis://127.0.0.1:{redis_server.port}?{locks}",
-    )
+def place(boarded: Boarded, redis_server: RedisServer, tmp_path: Path) -> Iterator[Hosted]:
+    with Hosted.running(
+        "ab", boarded, redis_server, tmp_path, lease_seconds=LEASE_SECONDS
+    ) as place:
+        yield place
+
+
+def ends(manager: VolumeManager, place: Hosted, operations: list[str]) -> None:
+    """Check that each operation was settled once, and that nothing is left of them."""
+    assert dict.fromkeys(operations, 1).items() <= settlements(manager).items()
+    patiently(lambda: not leftovers(manager), "the board is empty")
+    assert [] == violations(manager, place.driver, "lab")
+
+
+def test_a_conductor_that_is_cut_off_from_the_database_is_fenced(place: Hosted) -> None:
+    """When that is in a driver call: another host's conductor ends the operation.
+
+    The first one's own end of it comes to nothing, and it serves again like any other.
+    """
+    with place.open() as manager:
+        volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
+        with place.on("a") as one:
+            (place.images / "closed").touch()
+            attach = manager.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")
+            patiently((place.images / "reached").exists, "its driver is at work")
+            place.wire("a", "database").cut()
+            (place.images / "closed").unlink()
+            with place.on("b") as two:
+                assert "succeeded" == manager.wait(attach.id, 300).state
+                ended = manager.operation_timeline(CONTEXT, attach.id)
+                assert 0 == stop(two)
+            place.wire("a", "database").heal()
+
+            detach = manager.submit_detach(CONTEXT, volume.id)
+            assert "succeeded" == manager.wait(detach.id, 300).state
+
+            assert ended == manager.operation_timeline(CONTEXT, attach.id)
+            ends(manager, place, [attach.id, detach.id])
+            assert 0 == stop(one)
 
 
 @pytest.mark.parametrize("boarded", BOARDS_WITH_A_SERVER, indirect=True)
-def test_a_conductor_that_is_cut_off_from_its_board_goes_on(
-    boarded: Boarded, place: Installation
-) -> None:
+def test_a_conductor_that_is_cut_off_from_its_board_goes_on(place: Hosted) -> None:
     """When it reaches the database: it takes operations from there; the board is empty later."""
-    with running_relay(boarded.server.port) as relay, place.open() as manager:
-        board = boarded.board.replace(f":{boarded.server.port}", f":{relay.port}")
-        with place.conductor("one", host="a", board=board) as one:
-            volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
-            relay.cut()
-            found = [manager.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")]
-            assert "succeeded" == manager.wait(found[0].id, 300).state
-            relay.heal()
-            found.append(manager.submit_detach(CONTEXT, volume.id))
-            assert "succeeded" == manager.wait(found[1].id, 300).state
-            assert {o.id: 1 for o in found}.items() <= settlements(manager).items()
-            patiently(lambda: not leftovers(manager), "the board is empty")
-            assert [] == violations(manager, place.driver, "lab")
-            assert 0 == stop(one)
+    with place.open() as manager, place.on("a") as one:
+        volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
+        place.wire("a", "board").cut()
+        attach = manager.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")
+        assert "succeeded" == manager.wait(attach.id, 300).state
+        place.wire("a", "board").heal()
+
+        detach = manager.submit_detach(CONTEXT, volume.id)
+        assert "succeeded" == manager.wait(detach.id, 300).state
+
+        ends(manager, place, [attach.id, detach.id])
+        assert 0 == stop(one)
+
+
+@pytest.mark.parametrize("boarded", ["sql"], indirect=True)
+def test_a_conductor_that_is_cut_off_from_the_locks_begins_nothing(place: Hosted) -> None:
+    """When it cannot know who changes a volume: the conductor that can know runs the operation."""
+    with place.open() as manager, place.on("a") as one:
+        volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
+        place.wire("a", "locks").cut()
+        attach = manager.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")
+        patiently(lambda: "lock server" in place.log("a"), "it says why it waits")
+        assert "queued" == manager.get_operation(CONTEXT, attach.id).state
+        with place.on("b") as two:
+            assert "succeeded" == manager.wait(attach.id, 300).state
+            assert 0 == stop(two)
+        place.wire("a", "locks").heal()
+
+        detach = manager.submit_detach(CONTEXT, volume.id)
+        assert "succeeded" == manager.wait(detach.id, 300).state
+
+        ends(manager, place, [attach.id, detach.id])
+        assert 0 == stop(one)
+
+
+@pytest.mark.parametrize("boarded", ["zookeeper"], indirect=True)
+def test_a_session_that_expires_ends_no_operation(place: Hosted) -> None:
+    """When a conductor's claim goes with its session while its driver is at work.
+
+    Another one may claim the job, and leaves the operation to whoever has its lease.
+    """
+    with place.open() as manager, place.on("a") as one:
+        volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
+        (place.images / "closed").touch()
+        attach = manager.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")
+        patiently((place.images / "reached").exists, "its driver is at work")
+        with place.on("b") as two:
+            patiently(lambda: place.claimed(manager, attach.id), "it has claimed the job")
+            place.wire("a", "board").cut()
+            patiently(lambda: not place.claimed(manager, attach.id), "its session is over")
+            place.wire("a", "board").heal()
+            (place.images / "closed").unlink()
+            assert "succeeded" == manager.wait(attach.id, 300).state
+            assert not any(
+                event.what == "taken over"
+                for event in manager.operation_timeline(CONTEXT, attach.id)
+            )
+            assert 0 == stop(two)
+
+        detach = manager.submit_detach(CONTEXT, volume.id)
+        assert "succeeded" == manager.wait(detach.id, 300).state
+
+        ends(manager, place, [attach.id, detach.id])
+        assert 0 == stop(one)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,10 +70,15 @@ class Installation:
 
     @contextmanager
     def conductor(
-        self, name: str, workers: int = 2, host: str | None = None, **settings: str
+        self,
+        name: str,
+        workers: int = 2,
+        host: str | None = None,
+        prefix: Sequence[str] = (),
+        **settings: str,
     ) -> Iterator[subprocess.Popen[str]]:
         """A conductor that serves; killed at the end where it still runs."""
-        process = self.start(name, workers, host, **settings)
+        process = self.start(name, workers, host, prefix, **settings)
         try:
             with self.open() as manager:
                 until(lambda: _serves(manager, process), f"{name} serves", START_SECONDS)
@@ -84,17 +89,24 @@ class Installation:
             process.communicate()
 
     def start(
-        self, name: str, workers: int = 2, host: str | None = None, **settings: str
+        self,
+        name: str,
+        workers: int = 2,
+        host: str | None = None,
+        prefix: Sequence[str] = (),
+        **settings: str,
     ) -> subprocess.Popen[str]:
         """Start a conductor, and do not wait until it serves.
 
         :param host: where it is: hosts share no lock directory. None: where this process is.
+        :param prefix: what its command begins with, so that it runs there.
         :param settings: of that host: ``database`` or ``board``, as it reaches them.
         """
         log = (self.directory / f"{name}.log").open("a")
         with log:
             return subprocess.Popen(
                 [
+                    *prefix,
                     *(sys.executable, "-m", "volflow.cli", "conductor", "run"),
                     *("--backend", "lab", "--workers", str(workers), "--name", name),
                 ],

@@ -13,12 +13,13 @@ CHUNK = 65536
 class Relay:
     """Forwards connections to a port of the loopback interface.
 
+    :param address: the one of this host that it listens on.
     :ivar port: where clients connect instead.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self._server = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         self.port = int(self._listener.getsockname()[1])
         self._whole = threading.Event()
         self._whole.set()
@@ -85,9 +86,9 @@ def _close(each: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def running_relay(port: int) -> Iterator[Relay]:
+def running_relay(port: int, address: str = "127.0.0.1") -> Iterator[Relay]:
     """A relay that lasts as long as the block."""
-    relay = Relay(port)
+    relay = Relay(port, address)
     try:
         yield relay
     finally:

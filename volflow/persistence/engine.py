@@ -71,7 +71,7 @@ class Database:
         self._scope = _Scope()
         self._facade = enginefacade.transaction_context()
         self._facade.configure(
-            connection=engine_url(self.url).render_as_string(hide_password=False),
+            connection=engine_url(self.url, lease_seconds).render_as_string(hide_password=False),
             sqlite_fk=True,
             max_retries=0,
             mysql_sql_mode="TRADITIONAL",
@@ -113,15 +113,12 @@ class Database:
         self._facade.dispose_pool()
 
     @contextmanager
-    def read(self, one_snapshot: bool = False) -> Iterator[Connection]:
+    def read(self) -> Iterator[Connection]:
         """A transaction to read in; ended by a rollback.
 
-        :param one_snapshot: all statements see the same state; on SQLite they always do.
         :raises DatabaseError: the database cannot be reached or read.
         """
         with _translated(self), self._reader.using(self._scope) as connection:
-            if one_snapshot and not self.is_sqlite:
-                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield connection
 
     @contextmanager

@@ -1,11 +1,15 @@
 """What a connection is told before it is used, on each kind of database.
 
 A transaction that a stopped process left open is ended by the server after half a lease, so that
-it holds no row past the lease; SQLite has no server that could.
+it holds no row past the lease; SQLite has no server that could. And a connection over which the
+server is not heard any more is ended on this side after half a lease, so that a process that is
+cut off holds no volume's lock while others wait for it; the kernel alone would try for a quarter
+of an hour.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,7 +22,9 @@ from sqlalchemy.pool import QueuePool
 from volflow.exceptions import InvalidInput
 
 CONNECT_SECONDS = 10
-"""How long MySQL may take to greet."""
+"""How long a server may take to greet."""
+
+SILENCE_SECONDS_MIN = 2.0
 
 MYSQL = ("mysql", "mariadb")
 """SQLAlchemy's names of one dialect."""
@@ -42,18 +48,36 @@ def checked_url(url: str) -> URL:
     return parsed
 
 
-def engine_url(url: URL) -> URL:
-    """The URL as oslo.db needs it."""
-    if url.get_backend_name() not in MYSQL:
-        return url
-    # It has one name for the dialect, and asks for characters of three bytes.
-    driver = url.get_driver_name()
-    defaults = {"charset": "utf8mb4"}
-    if driver == "pymysql":
-        # Which limits the connecting, and not the greeting that has to follow.
-        defaults["read_timeout"] = str(url.query.get("connect_timeout", CONNECT_SECONDS))
+def engine_url(url: URL, lease_seconds: float) -> URL:
+    """The URL as oslo.db needs it, with the limits of its connections where it names none."""
+    driver, defaults = url.get_driver_name(), dict[str, str]()
+    if url.get_backend_name() in MYSQL:
+        # oslo.db has one name for the dialect, and asks for characters of three bytes.
+        url = url.set(drivername=f"mysql+{driver}")
+        defaults["charset"] = "utf8mb4"
+        if driver == "pymysql":
+            # Which limits the connecting, and not the greeting that has to follow.
+            defaults["read_timeout"] = str(url.query.get("connect_timeout", CONNECT_SECONDS))
+    elif driver in _LIBPQ:
+        idle, pause, most = _probes(lease_seconds)
+        defaults |= {
+            "connect_timeout": str(CONNECT_SECONDS),
+            "keepalives_idle": str(idle),
+            "keepalives_interval": str(pause),
+            "tcp_user_timeout": str(most),
+        }
     missing = {key: value for key, value in defaults.items() if key not in url.query}
-    return url.set(drivername=f"mysql+{driver}").update_query_dict(missing)
+    return url.update_query_dict(missing) if missing else url
+
+
+def _probes(lease_seconds: float) -> tuple[int, int, int]:
+    """How a silent server is noticed: by keepalives, in seconds, or by an end in milliseconds.
+
+    Linux ends a connection by the latter whether data or probes are not acknowledged.
+    """
+    silence = max(SILENCE_SECONDS_MIN, lease_seconds / 2)
+    pause = max(1, int(silence / 4))
+    return pause, pause, int(silence * 1000)
 
 
 class Sessions:
@@ -74,6 +98,7 @@ class Sessions:
         self._url = url
         self._patience = patience
         self._idle_seconds = max(1.0, lease_seconds / 2)
+        self._probes = _probes(lease_seconds)
         self._now = now
 
     def prepare(self, engine: Engine) -> None:
@@ -105,8 +130,10 @@ class Sessions:
         connection.commit()
 
     def _mysql(self, connection: Any, record: Any) -> None:
-        if self._url.get_driver_name() == "pymysql" and "read_timeout" not in self._url.query:
-            connection._read_timeout = None  # noqa: SLF001 - it was the greeting's, see above
+        if self._url.get_driver_name() == "pymysql":
+            if "read_timeout" not in self._url.query:
+                connection._read_timeout = None  # noqa: SLF001 - it was the greeting's, see above
+            _limit_silence(connection._sock, self._probes)  # noqa: SLF001 - it has no option
         with connection.cursor() as cursor:
             cursor.execute(_SHOW_KNOWN)
             settings = self._mysql_settings({row[0] for row in cursor.fetchall()})
@@ -131,6 +158,19 @@ class Sessions:
             settings[_SYNC] = 7
         return settings
 
+
+def _limit_silence(connected: socket.socket, probes: tuple[int, int, int]) -> None:
+    """Do for a socket what libpq has options for."""
+    if connected.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in zip(_TCP, probes, strict=True):
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+_LIBPQ = ("psycopg", "psycopg2")
+_TCP = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_USER_TIMEOUT")
 
 _IDLE = "idle_transaction_timeout"
 """MariaDB has it, MySQL has not."""
