@@ -104,6 +104,13 @@ has_postgresql() {
 has_mariadb() { find_program mariadbd && [ -e /usr/share/mysql/mysql_system_tables.sql ]; }
 has_redis() { find_program redis-server; }
 has_etcd() { find_program etcd; }
+has_iproute() { find_program ip; }
+has_faketime() {
+    for library in /usr/lib/*/faketime/libfaketimeMT.so.1; do
+        [ -e "$library" ] && return 0
+    done
+    return 1
+}
 has_zookeeper() { find_program java && [ -e /usr/share/java/zookeeper.jar ]; }
 
 lose() { # lose WHAT IN-DEMO IN-TEST
@@ -128,6 +135,8 @@ programs() {
         has_redis || wanted="$wanted redis-server"
         has_etcd || wanted="$wanted etcd-server"
         has_zookeeper || wanted="$wanted libzookeeper-java default-jre-headless"
+        has_iproute || wanted="$wanted iproute2"
+        has_faketime || wanted="$wanted faketime"
     fi
     # shellcheck disable=SC2086 # package names
     if [ -n "$wanted" ] && may_install; then install $wanted || :; fi
@@ -141,6 +150,8 @@ programs() {
     has_redis || lose "Redis server (Debian: redis-server)" "" "the tests on Redis"
     has_etcd || lose "etcd (Debian: etcd-server)" "" "the tests on etcd"
     has_zookeeper || lose "ZooKeeper (Debian: libzookeeper-java, default-jre-headless)" "" "the tests on ZooKeeper"
+    has_iproute || lose "ip (Debian: iproute2)" "" "the chaos tests with hosts that are cut off"
+    has_faketime || lose "libfaketime (Debian: faketime)" "" "the chaos tests with clocks that jump"
 }
 
 lab_programs() {

@@ -79,33 +79,36 @@ class Clients:
 
 
 class Crew:
-    """Conductors that replace each other."""
+    """Conductors that replace each other, each in the seat of the one before.
 
-    def __init__(self, place: Installation) -> None:
-        self._place = place
+    :param begin: starts one, by the number of its seat and its name.
+    """
+
+    def __init__(self, begin: Callable[[int, str], subprocess.Popen[str]]) -> None:
+        self._begin = begin
         self._count = 0
-        self._crew: list[subprocess.Popen[str]] = []
+        self._crew: list[tuple[int, subprocess.Popen[str]]] = []
         self._stopped: subprocess.Popen[str] | None = None
         self.killed = 0
 
     def begin(self) -> None:
         """Start all."""
-        for _ in range(CONDUCTORS):
-            self._add()
+        for seat in range(CONDUCTORS):
+            self._add(seat)
 
     def kill(self, process: subprocess.Popen[str] | None = None) -> None:
         """Kill one, the oldest where none is named, and start another."""
-        victim = process or self._crew[0]
+        seat, victim = next(one for one in self._crew if process in (None, one[1]))
         victim.kill()
         victim.wait()
-        self._crew.remove(victim)
+        self._crew.remove((seat, victim))
         self.killed += 1
-        self._add()
+        self._add(seat)
 
     def stop_or_go_on(self) -> None:
         """Let the youngest stand still, as its host would; the next time it goes on."""
         if self._stopped is None:
-            self._stopped = self._crew[-1]
+            self._stopped = self._crew[-1][1]
             self._stopped.send_signal(signal.SIGSTOP)
         else:
             self._stopped.send_signal(signal.SIGCONT)
@@ -116,20 +119,20 @@ class Crew:
 
         def found() -> list[subprocess.Popen[str]]:
             busy = {c.pid for c in manager.list_conductors(CONTEXT) if c.running}
-            return [process for process in self._crew if process.pid in busy]
+            return [process for _, process in self._crew if process.pid in busy]
 
         busy: list[subprocess.Popen[str]] = patiently(found, "a conductor runs an operation")
         return busy[0]
 
     def end(self) -> None:
         """Kill all."""
-        for process in self._crew:
+        for _, process in self._crew:
             process.kill()
             process.wait()
 
-    def _add(self) -> None:
+    def _add(self, seat: int) -> None:
         self._count += 1
-        self._crew.append(self._place.start(f"conductor-{self._count}", workers=4))
+        self._crew.append((seat, self._begin(seat, f"conductor-{self._count}")))
 
 
 @dataclass
@@ -170,16 +173,21 @@ class Trouble:
 
 
 def play(
-    place: Installation, board: str, operations: int, troubles: Callable[[Crew], list[Trouble]]
+    place: Installation,
+    board: str,
+    operations: int,
+    troubles: Callable[[Crew], list[Trouble]],
+    begin: Callable[[int, str], subprocess.Popen[str]] | None = None,
 ) -> Figures:
     """Let clients have their operations run amid troubles, and see that nothing was harmed.
 
     :param operations: attaches and detaches together.
+    :param begin: starts a conductor, by the number of its seat and its name; None: on this host.
     """
     figures = Figures(board)
     with place.open() as manager:
         names = [manager.create_volume(CONTEXT, 1, "lab").id for _ in range(operations // 2)]
-        crew = Crew(place)
+        crew = Crew(begin or (lambda seat, name: place.start(name, workers=4)))
         crew.begin()
         made = troubles(crew)
         began = time.monotonic()
@@ -227,6 +235,17 @@ def _see_that_all_is_well(
     assert {"available"} == {manager.get_volume(CONTEXT, key).status for key in volumes}
     assert [] == violations(manager, place.driver, "lab")
     assert [] == list(place.driver.list_exports())
+
+
+def conducting(manager: VolumeManager, operation_id: str) -> str:
+    """Wait until a conductor runs an operation, and return its name."""
+
+    def found() -> list[str]:
+        everybody = manager.list_conductors(CONTEXT)
+        return [c.name for c in everybody if operation_id in c.running]
+
+    name: str = patiently(found, "a conductor runs the operation")[0]
+    return name
 
 
 def leftovers(manager: VolumeManager) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from tests.contract.lab import HOST_A, new_id
 from volflow import RequestContext, VolumeManager, exceptions
+from volflow.models import OperationState
 
 CONTEXT = RequestContext(overwrite=False)
 PATIENCE_SECONDS = 600
@@ -57,8 +58,13 @@ class Client:
         return key
 
     def settle(self, operation_id: str) -> None:
-        """Wait for the end of an operation, and note it."""
+        """Wait for the end of an operation, and note it.
+
+        :raises SystemExit: it has no reason to end in another way than well, and did.
+        """
         found = persist(lambda: self._manager.wait(operation_id, PATIENCE_SECONDS))
+        if found.state is not OperationState.SUCCEEDED:
+            raise SystemExit(f"operation {operation_id} is {found.state}: {found.error}")
         self.states[operation_id] = found.state.value
 
 

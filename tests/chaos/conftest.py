@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 
+from tests.conftest import lacking
 from tests.servers.postgresql import PostgresqlServer
-from tests.servers.process import ServerProcess
+from tests.servers.process import RequireBinary, ServerProcess
 
 BOARDS = ("sql", "zookeeper", "etcd", "redis")
 
@@ -25,6 +27,14 @@ class Boarded(NamedTuple):
     board: str
     database: PostgresqlServer
     server: ServerProcess
+
+
+@pytest.fixture
+def namespaces(require_binary: RequireBinary) -> None:
+    """Skip a test whose hosts cannot be made; where CI is set, fail it."""
+    require_binary("ip", "iproute2")
+    if os.geteuid():
+        lacking("the right to make network namespaces", "none; run the tests as root")
 
 
 @pytest.fixture(params=BOARDS)

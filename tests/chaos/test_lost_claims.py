@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.chaos.arena import leftovers, patiently, settlements
+from tests.chaos.arena import conducting, leftovers, patiently, settlements
 from tests.chaos.conftest import Boarded
 from tests.contract.lab import HOST_A
 from tests.crash.conductors import CONTEXT, Installation, stop
@@ -30,19 +30,23 @@ def test_a_conductor_that_stood_still_for_too_long_is_fenced(
         lease_seconds=LEASE_SECONDS,
         coordination=f"redis://127.0.0.1:{redis_server.port}?{locks}",
     )
-    with place.open() as manager, place.conductor("one", host="a") as one:
+    with (
+        place.open() as manager,
+        place.conductor("one", host="a") as one,
+        place.conductor("two", host="b") as two,
+    ):
         volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
         (place.images / "closed").touch()
         operation = manager.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")
-        patiently((place.images / "reached").exists, "its driver is at work")
-        one.send_signal(signal.SIGSTOP)
+        patiently((place.images / "reached").exists, "a driver is at work")
+        name = conducting(manager, operation.id)
+        stopped = {"one": one, "two": two}[name]
+        stopped.send_signal(signal.SIGSTOP)
         (place.images / "closed").unlink()
 
-        with place.conductor("two", host="b") as two:
-            assert "succeeded" == manager.wait(operation.id, 300).state
-            ended = manager.operation_timeline(CONTEXT, operation.id)
-            one.send_signal(signal.SIGCONT)
-            assert 0 == stop(two)
+        assert "succeeded" == manager.wait(operation.id, 300).state
+        ended = manager.operation_timeline(CONTEXT, operation.id)
+        stopped.send_signal(signal.SIGCONT)
         detach = manager.submit_detach(CONTEXT, volume.id)
         assert "succeeded" == manager.wait(detach.id, 300).state
 
@@ -51,4 +55,4 @@ def test_a_conductor_that_stood_still_for_too_long_is_fenced(
         assert "available" == manager.get_volume(CONTEXT, volume.id).status
         patiently(lambda: not leftovers(manager), "the board is empty")
         assert [] == violations(manager, place.driver, "lab")
-        assert 0 == stop(one)
+        assert [0, 0] == [stop(one), stop(two)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.arena import leftovers, patiently, settlements
+from tests.chaos.arena import conducting, leftovers, patiently, settlements
 from tests.chaos.conftest import BOARDS, Boarded
 from tests.chaos.hosted import Hosted
 from tests.contract.lab import HOST_A
@@ -21,7 +21,9 @@ BOARDS_WITH_A_SERVER = [kind for kind in BOARDS if kind != "sql"]
 
 
 @pytest.fixture
-def place(boarded: Boarded, redis_server: RedisServer, tmp_path: Path) -> Iterator[Hosted]:
+def place(
+    boarded: Boarded, redis_server: RedisServer, tmp_path: Path, namespaces: None
+) -> Iterator[Hosted]:
     with Hosted.running(
         "ab", boarded, redis_server, tmp_path, lease_seconds=LEASE_SECONDS
     ) as place:
@@ -106,26 +108,23 @@ def test_a_session_that_expires_ends_no_operation(place: Hosted) -> None:
 
     Another one may claim the job, and leaves the operation to whoever has its lease.
     """
-    with place.open() as manager, place.on("a") as one:
+    with place.open() as manager, place.on("a") as one, place.on("b") as two:
         volume = manager.create_volume(CONTEXT, size_gib=1, backend="lab")
         (place.images / "closed").touch()
         attach = manager.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")
-        patiently((place.images / "reached").exists, "its driver is at work")
-        with place.on("b") as two:
-            patiently(lambda: place.claimed(manager, attach.id), "it has claimed the job")
-            place.wire("a", "board").cut()
-            patiently(lambda: not place.claimed(manager, attach.id), "its session is over")
-            place.wire("a", "board").heal()
-            (place.images / "closed").unlink()
-            assert "succeeded" == manager.wait(attach.id, 300).state
-            assert not any(
-                event.what == "taken over"
-                for event in manager.operation_timeline(CONTEXT, attach.id)
-            )
-            assert 0 == stop(two)
+        patiently((place.images / "reached").exists, "a driver is at work")
+        wire = place.wire(conducting(manager, attach.id), "board")
+        assert place.claimed(manager, attach.id)
+        wire.cut()
+        patiently(lambda: not place.claimed(manager, attach.id), "its session is over")
+        wire.heal()
+        (place.images / "closed").unlink()
+        assert "succeeded" == manager.wait(attach.id, 300).state
+        timeline = manager.operation_timeline(CONTEXT, attach.id)
+        assert "taken over" not in {event.what for event in timeline}
 
         detach = manager.submit_detach(CONTEXT, volume.id)
         assert "succeeded" == manager.wait(detach.id, 300).state
 
         ends(manager, place, [attach.id, detach.id])
-        assert 0 == stop(one)
+        assert [0, 0] == [stop(one), stop(two)]

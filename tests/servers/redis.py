@@ -111,7 +111,7 @@ class Sentinel(ServerProcess):
         file.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\n"
             f"sentinel monitor {SENTINEL_NAME} 127.0.0.1 {self._watched.port} 1\n"
-            f"sentinel down-after-milliseconds {SENTINEL_NAME} 500\n"
+            f"sentinel down-after-milliseconds {SENTINEL_NAME} 5000\n"
         )
         self.give(file)
         return [str(self._binary), str(file), "--sentinel"]

@@ -183,6 +183,28 @@ def test_what_began_is_undone_once_the_lock_server_is_back(hosts: Hosts, away: A
     assert [] == violations(b, hosts.backend, "lab")
 
 
+@dying
+def test_what_was_submitted_goes_on_once_the_lock_server_is_back(hosts: Hosts, away: Away) -> None:
+    """When it goes away in the middle of a driver call: nobody waits for an error at once."""
+    volume = hosts.volume()
+    a, b = hosts.open("a", board="sql:"), hosts.open("b", board="sql:")
+    hosts.driver.on["create_export"] = away.go
+    operation = a.submit_attach(CONTEXT, volume.id, HOST_A, host_name="a")
+    conductor = a.conductor(workers=1)
+    assert conductor.turn()
+    hosts.driver.on.clear()
+    assert volume.id in hosts.backend.exports
+    assert "running" == a.get_operation(CONTEXT, operation.id).state
+    assert operation.id in b.recover().needs_attention
+    away.back()
+
+    until(lambda: operation.id in b.recover().resumed, "host b goes on")
+    assert "succeeded" == b.get_operation(CONTEXT, operation.id).state
+    assert "in-use" == b.get_volume(CONTEXT, volume.id).status
+    assert [] == violations(b, hosts.backend, "lab")
+    b.detach_volume(CONTEXT, volume.id)
+
+
 @hanging
 def test_a_manager_is_closed_while_the_lock_server_is_away(hosts: Hosts, away: Away) -> None:
     """When it has been used before; tooz's own heart would never stop."""

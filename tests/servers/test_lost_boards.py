@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socketserver
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from tests.contract.boards import CONTEXT, Cast, Place
 from tests.contract.lab import HOST_A, is_one_clear_sentence, until
+from tests.servers.etcd import EtcdServer
 from tests.servers.process import ServerProcess
 from tests.servers.redis import RedisServer
 from tests.servers.test_boards import migrate
@@ -135,3 +138,47 @@ def test_a_server_of_another_kind_is_no_board(
         board.listed()
     is_one_clear_sentence(caught.value)
     board.close()
+
+
+def test_an_etcd_of_another_version_is_named(etcd_server: EtcdServer, database: Database) -> None:
+    """When its gateway speaks on another path, as those before 3.3 do."""
+    board = board_of(f"etcd://127.0.0.1:{etcd_server.port}/volflow?api_path=/v3alpha/", database)
+    with pytest.raises(
+        BoardError, match=f"etcd://127.0.0.1:{etcd_server.port}.*another version"
+    ) as caught:
+        board.listed()
+    is_one_clear_sentence(caught.value)
+    board.close()
+
+
+class _OldRedis(socketserver.StreamRequestHandler):
+    """Answers what a client asks first, as a Redis of long ago does."""
+
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            words = [self._word() for _ in range(int(line[1:]))]
+            if words[0].upper() == b"INFO":
+                text = b"# Server\r\nredis_version:2.4.18\r\n"
+                self.wfile.write(b"$%d\r\n%s\r\n" % (len(text), text))
+            elif words[0].upper() == b"PING":
+                self.wfile.write(b"+PONG\r\n")
+            else:
+                self.wfile.write(b"-ERR unknown command\r\n")
+
+    def _word(self) -> bytes:
+        length = int(self.rfile.readline()[1:])
+        return self.rfile.read(length + 2)[:-2]
+
+
+def test_a_redis_of_another_version_is_named(database: Database) -> None:
+    """When it is older than what its jobs need."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _OldRedis) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        board = board_of(f"redis://127.0.0.1:{port}/0", database)
+        with pytest.raises(BoardError, match=f"redis://127.0.0.1:{port}.*version") as caught:
+            board.listed()
+        is_one_clear_sentence(caught.value)
+        board.close()
+        server.shutdown()

@@ -15,6 +15,8 @@ from urllib.parse import SplitResult
 
 import requests
 from etcd3gw import Etcd3Client, Lease
+from etcd3gw.exceptions import Etcd3Exception
+from taskflow.exceptions import JobFailure
 from taskflow.jobs.backends.impl_etcd import EtcdJob, EtcdJobBoard
 
 from volflow.exceptions import InvalidInput
@@ -55,8 +57,19 @@ class EtcdBoard(EtcdJobBoard):
 
     def connect(self) -> None:
         """Check that the server answers; a connection is made for each call."""
-        self._client.status()
+        if not self._speaks():
+            raise JobFailure("it is an etcd of another version, or none: see api_path")
         self._watched.begin()
+
+    def _speaks(self) -> bool:
+        """False where the server answers, and has nothing where its interface should be."""
+        try:
+            self._client.status()
+        except Etcd3Exception as e:
+            if "Not Found" in e.args:
+                return False
+            raise
+        return True
 
     def leave(self) -> None:
         """End the watch, and close all connections."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from taskflow.exceptions import UnclaimableJob
@@ -68,7 +69,7 @@ class Offers(JobBoard):
     :ivar held: the jobs that are claimed, by operation.
     :ivar held_back: there may be more to do as soon as another operation ends.
     :ivar alone: no other conductor serves the same backends: the first commit of a run is claim
-        enough where a claim is a row's.
+        enough, and nobody has to wait until its job is on the board.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Offers(JobBoard):
         self._backends = backends
         self._claim_seconds = claim_seconds
         self._room = room
-        self._away = ""
+        self._away = False
         self._guard = threading.Lock()
         self._claimed: set[str] = set()
         self.held: dict[str, Ticket] = {}
@@ -113,7 +114,7 @@ class Offers(JobBoard):
 
         :raises UnclaimableJob: another conductor has it, or nobody can tell.
         """
-        written = job.board.needs_posting or not self.alone
+        written = not self.alone
         if written:
             try:
                 mine = job.board.claim(job, who, self._claim_seconds)
@@ -139,28 +140,32 @@ class Offers(JobBoard):
 
     def consume(self, job: Any, who: str) -> None:
         """Remove the job of an operation that is settled; at worst :meth:`sweep` does it later."""
-        self._end(job, job.board.consume, who)
+        if not self._end(job, job.board.consume, who) and self._board.needs_posting:
+            with suppress(BoardError):
+                self._remove(self._board.tickets([job.operation_id]).values(), who)
 
     def abandon(self, job: Any, who: str) -> None:
         """Let others claim a job; at worst its claim ends by itself."""
         self._end(job, job.board.abandon, who)
 
     def sweep(self, who: str) -> None:
-        """Consume the jobs of operations that were settled without them, or have two.
-
-        :raises BoardError: the board cannot be reached.
-        """
+        """Consume the jobs of operations that were settled without them, or have two."""
         if not self._board.needs_posting:
             return
-        tickets = self._board.listed()
-        with self._database.read() as connection:
-            settled = queue.settled(connection, {t.operation_id for t in tickets})
+        try:
+            tickets = self._board.listed()
+            with self._database.read() as connection:
+                settled = queue.settled(connection, {t.operation_id for t in tickets})
+            done = [t for t in tickets if t.operation_id in settled]
+            self._remove([t for t in done if t.operation_id not in self.held], who)
+        except BoardError as e:
+            self._miss(e)
+        else:
+            self._found_again()
+
+    def _remove(self, tickets: Iterable[Ticket], who: str) -> None:
         for ticket in tickets:
-            if (
-                ticket.operation_id in settled
-                and ticket.operation_id not in self.held
-                and self._board.claim(ticket, who, self._claim_seconds)
-            ):
+            if self._board.claim(ticket, who, self._claim_seconds):
                 self._board.consume(ticket, who)
 
     def _wanted(self, limit: int) -> list[str]:
@@ -169,19 +174,28 @@ class Offers(JobBoard):
         return [found for found in ids if found not in self.held and found not in self.later]
 
     def _tickets(self, wanted: list[str]) -> dict[str, Ticket]:
+        if self.alone:
+            return self._fallback.tickets(wanted)
         try:
             found = self._board.tickets(wanted)
         except BoardError as e:
-            if not self._away:
-                LOG.warning("%s; operations are taken from the database meanwhile", e)
-            self._away = str(e)
+            self._miss(e)
             return self._fallback.tickets(wanted)
-        if self._away:
-            LOG.info("the job board %s is there again", self._board.name)
-            self._away = ""
+        self._found_again()
         return found
 
-    def _end(self, job: Ticket, act: Callable[[Ticket, str], bool], who: str) -> None:
+    def _miss(self, error: BoardError) -> None:
+        if not self._away:
+            LOG.warning("%s; operations are taken from the database meanwhile", error)
+        self._away = True
+
+    def _found_again(self) -> None:
+        if self._away:
+            LOG.info("the job board %s is there again", self._board.name)
+        self._away = False
+
+    def _end(self, job: Ticket, act: Callable[[Ticket, str], bool], who: str) -> bool:
+        """End a claim; False where there was none."""
         with self._guard:
             claimed = job.operation_id in self._claimed
         try:
@@ -193,6 +207,7 @@ class Offers(JobBoard):
             with self._guard:
                 self._claimed.discard(job.operation_id)
                 self.held.pop(job.operation_id, None)
+        return claimed
 
     # What TaskFlow's interface has, and its conductor does not use
 

@@ -168,6 +168,7 @@ def make_board(parsed: SplitResult) -> tuple[str, Callable[[], RedisBoard]]:
         "username": url.user,
         "password": url.password,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "protocol": 2,  # servers before Redis 6 do not speak 3, and its jobs need nothing of it
         "retry": Retry(NoBackoff(), 1),  # a connection that has died in the pool
         **limits,
         **tls,

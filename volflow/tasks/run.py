@@ -381,9 +381,13 @@ class Run:
             raise
 
     def _blocked(self, error: Exception) -> Exception:
-        """Leave the run before an effect that must not be made; recovery undoes what was."""
+        """Leave the run before an effect that must not be made.
+
+        Recovery goes on later with what was submitted. Whoever called waits for an answer: it
+        gets the error, and recovery undoes what was done.
+        """
         sentence = f"volume {self.volume.id} cannot be changed now: {error}"
-        if not self.work.started:
+        if self.work.far or not self.work.started:
             return VolumeLocked(sentence)
         first = self._first(DriverError(sentence))
         self.work.cancellable = False
