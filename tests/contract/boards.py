@@ -255,6 +255,60 @@ class BoardContract:
         cast.conduct(cast.open(), "lab's")
         assert "succeeded" == cast.settled(manager, mine)
 
+    def test_a_run_waits_for_who_has_its_lock_in_passing(self, cast: Cast) -> None:
+        """When another conductor looks between two steps whether the volume is free."""
+        manager = cast.open()
+        (volume,) = cast.volumes(manager, 1)
+        operation = manager.submit_attach(CONTEXT, volume.id, HOST_A)
+        barriers, taken = list[threading.Thread](), threading.Event()
+
+        def pass_by() -> None:
+            lock = manager._locks.of(volume.id)
+            lock.acquire(30)
+            taken.set()
+            threading.Event().wait(0.3)
+            lock.release()
+
+        def at_a_barrier() -> bool:
+            barriers.append(threading.Thread(target=pass_by))
+            if len(barriers) == 2:
+                barriers[-1].start()
+                taken.wait()
+            return False
+
+        assert manager._jobs.queue.run(operation.id, at_a_barrier)
+        assert "succeeded" == manager.get_operation(CONTEXT, operation.id).state
+        assert ["create_export"] == [n for n in cast.driver.names if n == "create_export"]
+        barriers[1].join()
+
+    def test_who_waits_for_a_conductor_waits_for_one_that_runs(
+        self, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When it was never started, nobody waits; when it cannot begin, its error is kept."""
+        manager = cast.open()
+        idle, broken = manager.conductor("idle"), manager.conductor("broken")
+        assert idle.wait(0)
+        monkeypatch.setattr(broken, "_register", lambda: 1 / 0)
+        broken.start()
+        assert broken.wait(30)
+        assert isinstance(broken.error, ZeroDivisionError)
+
+    def test_a_conductor_that_is_alone_does_not_wait_for_its_job(
+        self, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When an operation's job is not on the board yet: it runs, and its job is swept later."""
+        manager = cast.open()
+        volumes = cast.volumes(manager, 2)
+        posted, post = list[str](), manager._jobs.outbox.post
+        monkeypatch.setattr(manager._jobs.outbox, "post", posted.append)
+        conductor = cast.conduct(cast.open())
+        found = [manager.submit_attach(CONTEXT, volume.id, HOST_A).id for volume in volumes]
+        assert {"succeeded"} == {cast.settled(manager, key) for key in found}
+        assert found == posted
+        post(found[0])
+        conductor.tend()
+        assert [] == cast.board().listed()
+
     def test_a_conductor_that_is_stopped_hands_back_what_it_runs(self, cast: Cast) -> None:
         """When it is stopped in a driver's call: that ends, and the next one goes on elsewhere."""
         manager, gate = cast.open(), Gate()

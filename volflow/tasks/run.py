@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+PASSING_SECONDS = 10.0
+"""How long a run waits for the lock of its volume between two of its own steps."""
+
 _CORE_ONLY = frozenset({"deleted_at", "unsure_until", "compare_at", "compare_attempts"})
 """Columns of a volume that no driver is shown."""
 
@@ -370,8 +373,13 @@ class Run:
             step.prepare_undo(self)
         else:
             step.prepare(self)
+        seconds = self._lock_seconds
+        if self.work.started:
+            # Who has it now has it in passing: to see whether it is free, or to find out that
+            # the operation is ours.
+            seconds = max(seconds, PASSING_SECONDS)
         try:
-            self._lock.acquire(self._lock_seconds, f"process {os.getpid()}, {self.operation.id}")
+            self._lock.acquire(seconds, f"process {os.getpid()}, {self.operation.id}")
         except (LockBusy, OSError) as e:
             raise self._blocked(e) from None
         try:
