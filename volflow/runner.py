@@ -19,6 +19,7 @@ from volflow.exceptions import (
     Fenced,
     InvalidVolume,
     VolflowError,
+    VolumeNotFound,
     from_record,
 )
 from volflow.flows.engine import drive, kept_flow
@@ -101,14 +102,15 @@ class Runner:
         :raises Stale: it is not queued any more.
         :raises DatabaseError: this release cannot run it, or the database cannot be read.
         """
-        snapshot = self._records.find_snapshot_of(operation_id)
-        if snapshot is None:
+        loaded = self._records.find_run(operation_id)
+        if loaded is None:
             lost = self._records.operation(operation_id)
-            snapshot = self._records.snapshot(lost.record.volume_id, operation_id)
+            raise VolumeNotFound(f"there is no volume {lost.record.volume_id}")
+        snapshot, found = loaded
         stored = _operation(snapshot)
         if stored.record.state is not OperationState.QUEUED:
             raise Stale(f"operation {stored.id} is {stored.record.state}")
-        flows = [f for f in self._known_flows(stored) if f.phase == stored.record.phase]
+        flows = [f for f in self._known(stored, found) if f.phase == stored.record.phase]
         if not flows:
             raise DatabaseError(f"operation {stored.id} has lost its flow")
         return snapshot, flows[0]
@@ -464,11 +466,13 @@ class Runner:
         self._known_flows(seen)
 
     def _known_flows(self, stored: StoredOperation) -> list[StoredFlow]:
+        return self._known(stored, self._records.flows(stored.id))
+
+    def _known(self, stored: StoredOperation, found: list[StoredFlow]) -> list[StoredFlow]:
         """The flows of an operation, where this release has all their tasks.
 
         :raises DatabaseError: it has not, they are another kind's, or they are lost.
         """
-        found = self._records.flows(stored.id)
         if not found:
             raise DatabaseError(f"operation {stored.id} has lost its flows")
         for flow in found:

@@ -90,7 +90,7 @@ class TestSqlOnPostgresql(BoardContract):
         monkeypatch.setattr("volflow.jobs.conductor.BEAT_SECONDS_MAX", 1e6)
         first = cast.conduct(manager := cast.open(lease_seconds=900))
         until(lambda: manager.database.signals.far, "it listens")
-        assert first._offers.alone
+        until(lambda: first._offers.alone, "it knows that it is alone")
         second = cast.conduct(cast.open(lease_seconds=900))
         until(lambda: not first._offers.alone, "it knows of the other one")
         assert not second._offers.alone

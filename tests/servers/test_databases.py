@@ -105,7 +105,7 @@ def test_a_snapshot_is_one_statement(url: str, tmp_path: Path) -> None:
     ) as manager:
         volume = manager.create_volume(CONTEXT, 1, "lab", multiattach=True)
         made = [manager.attach_volume(CONTEXT, volume.id, host).id for host in (HOST_A, HOST_B)]
-        (attach, *_) = manager.list_operations(CONTEXT, volume_id=volume.id, state="succeeded")
+        (creation, *_) = manager.list_operations(CONTEXT, volume_id=volume.id, state="succeeded")
         owner = manager.begin_detaching(CONTEXT, volume.id, made[0]).operation_id
         records, statements = Records(manager.database, manager._cipher), list[str]()
 
@@ -115,16 +115,19 @@ def test_a_snapshot_is_one_statement(url: str, tmp_path: Path) -> None:
         sa.event.listen(manager.database.engine, "before_cursor_execute", note)
         found = [
             records.find_snapshot(volume.id),
-            records.find_snapshot(volume.id, attach.id),
-            records.find_snapshot_of(attach.id),
+            records.find_snapshot(volume.id, creation.id),
         ]
-        nobody = [records.find_snapshot(UNKNOWN), records.find_snapshot_of(UNKNOWN)]
+        nobody = [records.find_snapshot(UNKNOWN), records.find_run(UNKNOWN)]
+        begun = records.find_run(creation.id)
         sa.event.remove(manager.database.engine, "before_cursor_execute", note)
 
     assert [None, None] == nobody
-    assert 5 == sum(text.startswith("SELECT") for text in statements)
+    assert begun is not None
+    found.append(begun[0])
+    assert ["create"] == [flow.name for flow in begun[1]]
+    assert 6 == sum(text.startswith("SELECT") for text in statements)
     operations = [snapshot.operation for snapshot in found if snapshot is not None]
-    assert [owner, attach.id, attach.id] == [stored.id for stored in operations if stored]
+    assert [owner, creation.id, creation.id] == [stored.id for stored in operations if stored]
     for snapshot in found:
         assert snapshot is not None
         assert volume.id == snapshot.volume.volume.id

@@ -114,6 +114,7 @@ class Conductor(ExecutorConductor):
         )
         self._begun = False
         self._still = threading.Event()
+        self._stirred = threading.Event()
         self._ended = threading.Event()
         self.error: Exception | None = None
         super().__init__(
@@ -148,6 +149,7 @@ class Conductor(ExecutorConductor):
                     super().run(max_dispatches)
             finally:
                 self._still.set()
+                self._stirred.set()
                 heart.join()
             self._forget([self.id])
         except Exception as e:
@@ -239,8 +241,9 @@ class Conductor(ExecutorConductor):
         return 0 if self._wakeup.is_stopped() else self.workers - len(self._dispatched)
 
     def _hear(self, signal: Signal) -> None:
-        if signal.what == "conductor" and signal.name != self.id:
-            self._offers.alone = False  # until the next look around says how it is
+        if signal.what in ("conductor", "anything") and signal.name != self.id:
+            self._offers.alone = False  # until a look around says how it is
+            self._stirred.set()
         mine = signal.what == "queued" and signal.name in self.backends
         if (
             mine
@@ -285,8 +288,11 @@ class Conductor(ExecutorConductor):
 
     def _live(self) -> None:
         pause = min(self._lease_seconds / 3, BEAT_SECONDS_MAX)
-        while not self._still.wait(pause):
-            self.tend()
+        while not self._still.is_set():
+            self._stirred.wait(pause)
+            self._stirred.clear()
+            if not self._still.is_set():
+                self.tend()
 
     def _beat(self) -> None:
         if not self._database.write(

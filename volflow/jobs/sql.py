@@ -96,8 +96,15 @@ class SqlJobBoard(JobBoard):
         return [SqlJob(self, operation_id) for operation_id in operation_ids]
 
     def take(self, job: Job, who: str, seconds: float) -> None:
-        """Claim a job for so long."""
-        self.claim(job, who, seconds)
+        """Claim a job for so long.
+
+        :raises NotFound: another one has it, or has had it and runs the operation by now: what is
+            our own is claimed again, so that there is nothing else to ask.
+        """
+        try:
+            self.claim(job, who, seconds)
+        except UnclaimableJob as e:
+            raise NotFound(str(e)) from e
 
     def keep(self, job: Job, who: str, seconds: float) -> bool:
         """Claim a job for longer; one that runs needs no claim, its lease says whose it is."""

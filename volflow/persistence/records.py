@@ -45,13 +45,16 @@ class Records:
         with self._database.read() as connection:
             return self._snapshots.of_volume(connection, volume_id, operation_id)
 
-    def find_snapshot_of(self, operation_id: str) -> Snapshot | None:
-        """An operation with its volume; None: one of them never was.
+    def find_run(self, operation_id: str) -> tuple[Snapshot, list[StoredFlow]] | None:
+        """What a run of an operation begins with; None: it or its volume never was.
 
         :raises DatabaseError: a row makes no sense to this release, or a secret cannot be read.
         """
         with self._database.read() as connection:
-            return self._snapshots.of_operation(connection, operation_id)
+            snapshot = self._snapshots.of_operation(connection, operation_id)
+            if snapshot is None:
+                return None
+            return snapshot, flows.of_operation(connection, operation_id)
 
     def live(self, volume_id: str) -> Snapshot:
         """A volume that was not deleted, with its owner.
