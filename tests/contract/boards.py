@@ -281,6 +281,20 @@ class BoardContract:
         assert ["create_export"] == [n for n in cast.driver.names if n == "create_export"]
         barriers[1].join()
 
+    def test_what_a_conductor_claimed_that_died_is_run_by_another_one(self, cast: Cast) -> None:
+        """When its claim would last for another minute."""
+        manager, board = cast.open(), cast.board()
+        (volume,) = cast.volumes(manager, 1)
+        operation = manager.submit_attach(CONTEXT, volume.id, HOST_A)
+        (ticket,) = board.listed()
+        assert board.claim(ticket, "late:1", LONG)
+        conductor = manager.conductor("heir")
+        assert not conductor.turn()
+        conductor._offers.bury(["late:1"])
+        until(conductor.turn, "it runs the operation")
+        assert "succeeded" == manager.get_operation(CONTEXT, operation.id).state
+        assert [] == board.listed()
+
     def test_who_waits_for_a_conductor_waits_for_one_that_runs(
         self, cast: Cast, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -118,7 +118,7 @@ class Conductor(ExecutorConductor):
         self._ended = threading.Event()
         self.error: Exception | None = None
         super().__init__(
-            f"{name}:{self.id}",
+            _claimant(name, self.id),
             self._offers,
             wait_timeout=self._wakeup,
             max_simultaneous_jobs=workers,
@@ -310,6 +310,7 @@ class Conductor(ExecutorConductor):
         everybody = self._joiner.conductors()
         others, mine = [c for c in everybody if c.id != self.id], set(self.backends)
         self._offers.alone = not any(c.alive and mine.intersection(c.backends) for c in others)
+        self._offers.bury([_claimant(c.name, c.id) for c in others if not c.alive])
         now = max((c.seen_at for c in everybody), default=None)
         self._forget([c.id for c in others if not c.alive and self._is_past(c, now)])
 
@@ -328,3 +329,8 @@ class Conductor(ExecutorConductor):
             self._database.write(lambda c: conductors.forget(c, ids), landed=lambda c: True)
         except VolflowError as e:
             LOG.warning("conductor %s is not taken off the list: %s", self.label, e)
+
+
+def _claimant(name: str, conductor_id: str) -> str:
+    """The name under which a conductor claims jobs."""
+    return f"{name}:{conductor_id}"

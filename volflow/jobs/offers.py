@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -91,6 +91,7 @@ class Offers(JobBoard):
         self._away = False
         self._guard = threading.Lock()
         self._claimed: set[str] = set()
+        self._dead: set[str] = set()
         self.held: dict[str, Ticket] = {}
         self.held_back = False
         self.alone = False
@@ -117,7 +118,7 @@ class Offers(JobBoard):
         written = not self.alone
         if written:
             try:
-                mine = job.board.claim(job, who, self._claim_seconds)
+                mine = job.board.claim(job, who, self._claim_seconds) or self._inherits(job, who)
             except (BoardError, DatabaseError) as e:
                 LOG.warning("operation %s is not claimed: %s", job.operation_id, e)
                 mine = False
@@ -128,6 +129,21 @@ class Offers(JobBoard):
             self.held[job.operation_id] = job
             if written:
                 self._claimed.add(job.operation_id)
+
+    def bury(self, dead: Collection[str]) -> None:
+        """Learn who has died: nobody else would give their claims back before these end.
+
+        :raises DatabaseError: it cannot be written that their claims have ended.
+        """
+        names = set(dead)
+        if new := names - self._dead:
+            self._database.write(lambda c: queue.free(c, new), landed=lambda c: True)
+        self._dead = names
+
+    def _inherits(self, job: Any, who: str) -> bool:
+        """Claim a job that a conductor had claimed which died."""
+        gone = any(job.board.abandon(job, name) for name in self._dead)
+        return gone and bool(job.board.claim(job, who, self._claim_seconds))
 
     def renew(self, who: str) -> list[str]:
         """Hold all claims for longer; return the operations whose claim was lost."""
