@@ -8,7 +8,7 @@ import pytest
 
 from tests.simulation import mutations
 from tests.simulation.mutations import Plant
-from volflow.testing.simulation import Simulation, Template
+from volflow.testing.simulation import Simulation, Template, decisions
 from volflow.testing.simulation.faults import NAMES
 
 SEEDS = 60
@@ -46,6 +46,7 @@ def test_a_run_that_takes_any_epoch_for_its_own_is_found(
 ) -> None:
     """When it stands still after its takeover, as processes do here more often than elsewhere."""
     mutations.adoption_of_others(monkeypatch)
+    monkeypatch.setattr(decisions, "TEMPERS", (4.0,))
     require_found(template, {"G5", "G6"}, {"doze", "nap", "death", "outcry", "duplicate"})
 
 

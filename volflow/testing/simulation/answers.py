@@ -91,11 +91,17 @@ class Answers:
             and operation is not None
             and operation.state == OperationState.SUCCEEDED
             and not unknown
+            and not self._is_older(call, key)
         ):
             return f"{call.request.name} raised {error!r}, and its operation succeeded"
         if not self._has_reason(call, error):
             return f"{call.request.name} raised {error!r} for no reason"
         return None
+
+    def _is_older(self, call: Call, key: str) -> bool:
+        """True where a call was answered by what it saw before another one began the operation."""
+        seen: int = call.actor.notes.get("read", 0)
+        return self._safety.begun.get(key, 0) > seen
 
     def _has_reason(self, call: Call, error: VolflowError) -> bool:
         verb, notes = call.request.verb, call.actor.notes

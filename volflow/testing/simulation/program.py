@@ -154,6 +154,7 @@ def _shrink(template: Template, outcome: Outcome, save: Path, points: bool) -> N
     shortest = shrinker.run()
     _tell(Simulation(template, shortest.seed, shortest).run(), points)
     path = save / f"simulation-{shortest.seed}.json"
+    save.mkdir(parents=True, exist_ok=True)
     path.write_text(shortest.to_json())
     click.echo(f"shrunk from {parts(outcome.schedule)} to {parts(shortest)}")
     click.echo(f"again: {COMMAND} --replay {path}")

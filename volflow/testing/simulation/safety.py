@@ -91,6 +91,7 @@ class Safety:
 
     :ivar tables: what the last commit left.
     :ivar claims: operation id -> the actor whose commit raised its epoch last.
+    :ivar begun: operation id -> when it was written first, in microseconds.
     """
 
     def __init__(self, world: World, path: Path, backend: MemoryDriver) -> None:
@@ -99,6 +100,7 @@ class Safety:
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._late: dict[str, set[str]] = {}
         self.claims: dict[str, Actor | None] = {}
+        self.begun: dict[str, int] = {}
         self.tables = self._read()
         self.first = len(self.tables.operations)
 
@@ -129,6 +131,8 @@ class Safety:
         self._world.tell(f"{new.kind} {short} {new.state}, epoch {new.epoch}")
         if actor is not None and (new.state not in _OWNED or old is None or new.epoch > old.epoch):
             actor.notes.setdefault("refusals", [[]]).append([])  # a run began, or ended
+        if old is None:
+            self.begun[new.id] = self._world.scheduler.now
         if new.state == OperationState.QUEUED:
             self._world.queued()
         if old is None or new.epoch > old.epoch:

@@ -96,6 +96,8 @@ class Store:
         def watched() -> Iterator[Connection]:
             with read() as connection:
                 yield connection
+            if self._world.actor is not None:
+                self._world.actor.notes["read"] = self._world.scheduler.now
             self._world.point("read")
 
         return watched
