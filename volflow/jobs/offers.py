@@ -91,7 +91,7 @@ class Offers(JobBoard):
         self._away = False
         self._guard = threading.Lock()
         self._claimed: set[str] = set()
-        self._dead: set[str] = set()
+        self._dead: dict[str, float] = {}
         self.held: dict[str, Ticket] = {}
         self.held_back = False
         self.alone = False
@@ -135,10 +135,11 @@ class Offers(JobBoard):
 
         :raises DatabaseError: it cannot be written that their claims have ended.
         """
-        names = set(dead)
-        if new := names - self._dead:
+        now = self._database.clock.monotonic()
+        known = {name: until for name, until in self._dead.items() if until > now}
+        if new := [name for name in dead if name not in known]:
             self._database.write(lambda c: queue.free(c, new), landed=lambda c: True)
-        self._dead = names
+        self._dead = known | dict.fromkeys(new, now + self._claim_seconds)
 
     def _inherits(self, job: Any, who: str) -> bool:
         """Claim a job that a conductor had claimed which died."""
