@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,6 +134,20 @@ def test_a_snapshot_is_one_statement(url: str, tmp_path: Path) -> None:
         assert snapshot is not None
         assert volume.id == snapshot.volume.volume.id
         assert made == [stored.attachment.id for stored in snapshot.attachments]
+
+
+def test_a_silent_server_is_given_up_on_after_half_a_lease(opened: Open) -> None:
+    """When nothing that was sent is acknowledged: the kernel ends the connection by then."""
+    database = opened(lease_seconds=20)
+    with database.session() as connection:
+        raw: Any = connection.connection.driver_connection
+        number = raw._sock.fileno() if database.is_mysql else raw.fileno()
+        with socket.socket(fileno=os.dup(number)) as connected:
+            options = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL)
+            found = [connected.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+            alive = connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert [10_000, 2, 2] == found
+    assert alive
 
 
 def test_statements_of_other_transactions_see_what_is_committed(
