@@ -237,6 +237,17 @@ def _see_that_all_is_well(
     assert [] == list(place.driver.list_exports())
 
 
+def detach_and_see(manager: VolumeManager, place: Installation, attach_id: str) -> None:
+    """Have detached what an operation attached: each was settled once, and nothing is left."""
+    volume_id = manager.get_operation(CONTEXT, attach_id).volume_id
+    detach = manager.submit_detach(CONTEXT, volume_id)
+    assert "succeeded" == manager.wait(detach.id, 300).state
+    assert {attach_id: 1, detach.id: 1}.items() <= settlements(manager).items()
+    assert "available" == manager.get_volume(CONTEXT, volume_id).status
+    patiently(lambda: not leftovers(manager), "the board is empty")
+    assert [] == violations(manager, place.driver, "lab")
+
+
 def conducting(manager: VolumeManager, operation_id: str) -> str:
     """Wait until a conductor runs an operation, and return its name."""
 

@@ -67,7 +67,6 @@ class Hosted(Installation):
             ports["board"] = boarded.server.port
         if boarded.kind == "zookeeper":
             board += f"?timeout={SESSION_SECONDS}"
-        query = f"db={locks.next_database()}&lock_timeout={options['lease_seconds']}"
         with running_hosts(names, ports) as hosts:
             yield cls(
                 directory,
@@ -76,7 +75,7 @@ class Hosted(Installation):
                 clock,
                 url=boarded.url,
                 board=board,
-                coordination=f"redis://127.0.0.1:{locks.port}?{query}",
+                coordination=locks.locks_url(options["lease_seconds"]),
                 **options,
             )
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.chaos.arena import conducting, leftovers, patiently, settlements
+from tests.chaos.arena import conducting, detach_and_see, patiently
 from tests.chaos.conftest import Boarded
 from tests.contract.lab import HOST_A
 from tests.crash.conductors import CONTEXT, Installation, stop
 from tests.servers.redis import RedisServer
-from volflow.testing.invariants import violations
 
 LEASE_SECONDS = 2
 
@@ -22,13 +21,12 @@ def test_a_conductor_that_stood_still_for_too_long_is_fenced(
 
     What it does when it goes on is refused, and it serves again like any other.
     """
-    locks = f"db={redis_server.next_database()}&lock_timeout={LEASE_SECONDS}"
     place = Installation(
         tmp_path,
         boarded.url,
         boarded.board,
         lease_seconds=LEASE_SECONDS,
-        coordination=f"redis://127.0.0.1:{redis_server.port}?{locks}",
+        coordination=redis_server.locks_url(LEASE_SECONDS),
     )
     with (
         place.open() as manager,
@@ -47,12 +45,6 @@ def test_a_conductor_that_stood_still_for_too_long_is_fenced(
         assert "succeeded" == manager.wait(operation.id, 300).state
         ended = manager.operation_timeline(CONTEXT, operation.id)
         stopped.send_signal(signal.SIGCONT)
-        detach = manager.submit_detach(CONTEXT, volume.id)
-        assert "succeeded" == manager.wait(detach.id, 300).state
-
+        detach_and_see(manager, place, operation.id)
         assert ended == manager.operation_timeline(CONTEXT, operation.id)
-        assert {operation.id: 1, detach.id: 1}.items() <= settlements(manager).items()
-        assert "available" == manager.get_volume(CONTEXT, volume.id).status
-        patiently(lambda: not leftovers(manager), "the board is empty")
-        assert [] == violations(manager, place.driver, "lab")
         assert [0, 0] == [stop(one), stop(two)]

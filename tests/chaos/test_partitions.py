@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.arena import conducting, leftovers, patiently, settlements
+from tests.chaos.arena import conducting, detach_and_see, patiently
 from tests.chaos.conftest import BOARDS, Boarded
 from tests.chaos.hosted import Hosted
 from tests.contract.lab import HOST_A
 from tests.crash.conductors import CONTEXT, stop
 from tests.servers.redis import RedisServer
-from volflow import VolumeManager
-from volflow.testing.invariants import violations
 
 LEASE_SECONDS = 2
 BOARDS_WITH_A_SERVER = [kind for kind in BOARDS if kind != "sql"]
@@ -28,13 +26,6 @@ def place(
         "ab", boarded, redis_server, tmp_path, lease_seconds=LEASE_SECONDS
     ) as place:
         yield place
-
-
-def ends(manager: VolumeManager, place: Hosted, operations: list[str]) -> None:
-    """Check that each operation was settled once, and that nothing is left of them."""
-    assert dict.fromkeys(operations, 1).items() <= settlements(manager).items()
-    patiently(lambda: not leftovers(manager), "the board is empty")
-    assert [] == violations(manager, place.driver, "lab")
 
 
 def test_a_conductor_that_is_cut_off_from_the_database_is_fenced(place: Hosted) -> None:
@@ -56,11 +47,8 @@ def test_a_conductor_that_is_cut_off_from_the_database_is_fenced(place: Hosted) 
                 assert 0 == stop(two)
             place.wire("a", "database").heal()
 
-            detach = manager.submit_detach(CONTEXT, volume.id)
-            assert "succeeded" == manager.wait(detach.id, 300).state
-
+            detach_and_see(manager, place, attach.id)
             assert ended == manager.operation_timeline(CONTEXT, attach.id)
-            ends(manager, place, [attach.id, detach.id])
             assert 0 == stop(one)
 
 
@@ -74,10 +62,7 @@ def test_a_conductor_that_is_cut_off_from_its_board_goes_on(place: Hosted) -> No
         assert "succeeded" == manager.wait(attach.id, 300).state
         place.wire("a", "board").heal()
 
-        detach = manager.submit_detach(CONTEXT, volume.id)
-        assert "succeeded" == manager.wait(detach.id, 300).state
-
-        ends(manager, place, [attach.id, detach.id])
+        detach_and_see(manager, place, attach.id)
         assert 0 == stop(one)
 
 
@@ -95,10 +80,7 @@ def test_a_conductor_that_is_cut_off_from_the_locks_begins_nothing(place: Hosted
             assert 0 == stop(two)
         place.wire("a", "locks").heal()
 
-        detach = manager.submit_detach(CONTEXT, volume.id)
-        assert "succeeded" == manager.wait(detach.id, 300).state
-
-        ends(manager, place, [attach.id, detach.id])
+        detach_and_see(manager, place, attach.id)
         assert 0 == stop(one)
 
 
@@ -123,8 +105,5 @@ def test_a_session_that_expires_ends_no_operation(place: Hosted) -> None:
         timeline = manager.operation_timeline(CONTEXT, attach.id)
         assert "taken over" not in {event.what for event in timeline}
 
-        detach = manager.submit_detach(CONTEXT, volume.id)
-        assert "succeeded" == manager.wait(detach.id, 300).state
-
-        ends(manager, place, [attach.id, detach.id])
+        detach_and_see(manager, place, attach.id)
         assert [0, 0] == [stop(one), stop(two)]

@@ -47,6 +47,11 @@ class RedisServer(ServerProcess):
             options["ssl_ca_certs"] = str(self._identity.authority)
         return redis.Redis.from_url(self.url(database), retry=None, **options)
 
+    def locks_url(self, seconds: float) -> str:
+        """Name a database that no test has used as tooz does; its locks last so long."""
+        options = f"db={self.next_database()}&lock_timeout={seconds}"
+        return f"redis://127.0.0.1:{self.port}?{options}"
+
     def next_database(self) -> int:
         """Choose a database that no test has used."""
         return next(self._numbers) % DATABASES

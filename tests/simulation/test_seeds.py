@@ -10,7 +10,7 @@ import pytest
 from volflow.testing.simulation import Simulation, Template
 from volflow.testing.simulation.simulation import FAULTS, OPERATIONS
 
-GROUPS, SEEDS = 8, 10
+GROUPS, SEEDS = 12, 10
 COMMAND = "python -m volflow.testing.simulation"
 
 

@@ -138,7 +138,7 @@ class Offers(JobBoard):
         now = self._database.clock.monotonic()
         known = {name: until for name, until in self._dead.items() if until > now}
         if new := [name for name in dead if name not in known]:
-            self._database.write(lambda c: queue.free(c, new), landed=lambda c: True)
+            self._database.write(lambda c: queue.give_back(c, new), landed=lambda c: True)
         self._dead = known | dict.fromkeys(new, now + self._claim_seconds)
 
     def _inherits(self, job: Any, who: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.engine import Connection
 
 from volflow.exceptions import DatabaseError
@@ -20,7 +20,9 @@ LOG = logging.getLogger(__name__)
 _T = schema.attachments.c
 _ALL = select(*schema.as_stored(schema.attachments)).order_by(_T.created_at, _T.id)
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
-_LIVE = _ALL.where(_T.volume_id == bindparam("volume_id"), _T.detached_at.is_(None))
+
+LIVE = and_(_T.volume_id == schema.volumes.c.id, _T.detached_at.is_(None))
+"""What joins a volume with its attachments that are not detached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,6 @@ class Attachments:
         """The attachment, also a detached one."""
         row = connection.execute(_BY_ID, {"id": attachment_id}).mappings().one_or_none()
         return None if row is None else self.stored(row)
-
-    def live(self, connection: Connection, volume_id: str) -> list[StoredAttachment]:
-        """The attachments of a volume that are not detached."""
-        rows = connection.execute(_LIVE, {"volume_id": volume_id}).mappings().all()
-        return [self.stored(row) for row in rows]
 
     def list(
         self, connection: Connection, volume_id: str | None = None, live: bool = True

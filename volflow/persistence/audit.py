@@ -23,13 +23,13 @@ from sqlalchemy.engine import Connection
 
 from volflow.models import SETTLED, TRANSITIONAL, AttachStatus, OperationState, VolumeStatus
 from volflow.persistence import schema
+from volflow.persistence.attachments import LIVE
 
 _V = schema.volumes.c
 _A = schema.attachments.c
 _O = schema.operations.c
 _F = schema.flows.c
 _SETTLED = [state.value for state in SETTLED]
-_LIVE = and_(_A.volume_id == _V.id, _A.detached_at.is_(None))
 _IS_CRIPPLED = and_(
     _O.state.not_in([*_SETTLED, OperationState.QUEUED.value]),
     or_(
@@ -47,7 +47,7 @@ _OF_BACKEND = _V.backend == bindparam("backend")
 
 # What recovery asks each time it runs: made once, they are compiled and looked up once.
 _DUE = (
-    select(_V.id, type_coerce(_V.compare_at, BigInteger), exists().where(_LIVE))
+    select(_V.id, type_coerce(_V.compare_at, BigInteger), exists().where(LIVE))
     .where(_OF_BACKEND, _V.compare_at <= cast(schema.now(), BigInteger))
     .order_by(_V.compare_at)
     .limit(_BATCH)
@@ -127,8 +127,8 @@ def unowned(connection: Connection, backend: str) -> list[str]:
 
 def contradictory(connection: Connection, backend: str) -> list[str]:
     """Volumes at rest whose status may not be what their attachments say."""
-    attached = exists().where(_LIVE, _A.attach_status == AttachStatus.ATTACHED.value)
-    moving = exists().where(_LIVE, _A.attach_status != AttachStatus.ATTACHED.value)
+    attached = exists().where(LIVE, _A.attach_status == AttachStatus.ATTACHED.value)
+    moving = exists().where(LIVE, _A.attach_status != AttachStatus.ATTACHED.value)
     in_use = _V.status == VolumeStatus.IN_USE.value
     query = select(_V.id).where(
         _V.backend == backend,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,9 +86,11 @@ class Database:
         self._reader = self._facade.reader.connection
         with _translated(self):
             self.engine: Engine = self._facade.writer.get_engine()
-        self._single: Engine | None = None
+        self._reading: Callable[[], AbstractContextManager[Connection]] = partial(
+            self._reader.using, self._scope
+        )
         if self.url.get_backend_name() == "postgresql":
-            self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT").connect
         self.signals = Signals(clock, self.engine if can_listen(self.engine) else None)
 
     @property
@@ -124,13 +127,8 @@ class Database:
 
         :raises DatabaseError: the database cannot be reached or read.
         """
-        with _translated(self):
-            if self._single is None:
-                with self._reader.using(self._scope) as connection:
-                    yield connection
-            else:
-                with self._single.connect() as connection:
-                    yield connection
+        with _translated(self), self._reading() as connection:
+            yield connection
 
     @contextmanager
     def session(self) -> Iterator[Connection]:

@@ -184,7 +184,7 @@ def abandon(connection: Connection, operation_id: str, who: str) -> bool:
     return connection.execute(statement).rowcount == 1
 
 
-def free(connection: Connection, names: Collection[str]) -> None:
+def give_back(connection: Connection, names: Collection[str]) -> None:
     """Let others claim what some have claimed."""
     statement = update(schema.operations).where(_QUEUED, _T.claimed_by.in_(list(names)))
     connection.execute(statement.values(claimed_by=None, claim_expires_at=None))

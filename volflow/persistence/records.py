@@ -19,7 +19,7 @@ from volflow.persistence.volumes import StoredVolume, Volumes, public
 
 
 class Records:
-    """Reads; each call is one transaction, which ends by a rollback."""
+    """Reads; each call on one connection, and it changes nothing."""
 
     def __init__(self, database: Database, cipher: Cipher) -> None:
         self._database = database

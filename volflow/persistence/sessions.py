@@ -59,10 +59,10 @@ def engine_url(url: URL, lease_seconds: float) -> URL:
             # Which limits the connecting, and not the greeting that has to follow.
             defaults["read_timeout"] = str(url.query.get("connect_timeout", CONNECT_SECONDS))
     elif driver in _LIBPQ:
-        idle, pause, most = _probes(lease_seconds)
+        pause, most = _silence(lease_seconds)
         defaults |= {
             "connect_timeout": str(CONNECT_SECONDS),
-            "keepalives_idle": str(idle),
+            "keepalives_idle": str(pause),
             "keepalives_interval": str(pause),
             "tcp_user_timeout": str(most),
         }
@@ -70,14 +70,13 @@ def engine_url(url: URL, lease_seconds: float) -> URL:
     return url.update_query_dict(missing) if missing else url
 
 
-def _probes(lease_seconds: float) -> tuple[int, int, int]:
-    """How a silent server is noticed: by keepalives, in seconds, or by an end in milliseconds.
+def _silence(lease_seconds: float) -> tuple[int, int]:
+    """The pause between keepalives in seconds, and how many milliseconds none may be answered.
 
     Linux ends a connection by the latter whether data or probes are not acknowledged.
     """
-    silence = max(SILENCE_SECONDS_MIN, lease_seconds / 2)
-    pause = max(1, int(silence / 4))
-    return pause, pause, int(silence * 1000)
+    most = max(SILENCE_SECONDS_MIN, lease_seconds / 2)
+    return max(1, int(most / 4)), int(most * 1000)
 
 
 class Sessions:
@@ -98,7 +97,7 @@ class Sessions:
         self._url = url
         self._patience = patience
         self._idle_seconds = max(1.0, lease_seconds / 2)
-        self._probes = _probes(lease_seconds)
+        self._silence = _silence(lease_seconds)
         self._now = now
 
     def prepare(self, engine: Engine) -> None:
@@ -133,7 +132,7 @@ class Sessions:
         if self._url.get_driver_name() == "pymysql":
             if "read_timeout" not in self._url.query:
                 connection._read_timeout = None  # noqa: SLF001 - it was the greeting's, see above
-            _limit_silence(connection._sock, self._probes)  # noqa: SLF001 - it has no option
+            _limit_silence(connection._sock, *self._silence)  # noqa: SLF001 - it has no option
         with connection.cursor() as cursor:
             cursor.execute(_SHOW_KNOWN)
             settings = self._mysql_settings({row[0] for row in cursor.fetchall()})
@@ -159,12 +158,12 @@ class Sessions:
         return settings
 
 
-def _limit_silence(connected: socket.socket, probes: tuple[int, int, int]) -> None:
+def _limit_silence(connected: socket.socket, pause: int, most: int) -> None:
     """Do for a socket what libpq has options for."""
     if connected.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in zip(_TCP, probes, strict=True):
+    for name, value in zip(_TCP, (pause, pause, most), strict=True):
         if hasattr(socket, name):
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
