@@ -260,7 +260,7 @@ class Runner:
         self._require_known(seen)
         if seen.cancel_requested and seen.record.state is OperationState.RUNNING:
             undo, reason = UNDOS["cancel_operation"], reason or cancelled(seen)
-        unsure = self.limits.driver_call if seen.running and seen.record.owner else None
+        unsure = self.limits.driver_call if seen.running else None
         epoch, run_id = seen.record.epoch + 1, new_id()
         state = OperationState.RUNNING if _goes_forward(seen) else OperationState.REVERTING
 
