@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 
@@ -12,6 +13,7 @@ from tests.contract.lab import HOST_A, HOST_B, KEY_A, KEY_B, UNKNOWN
 from volflow import RequestContext, VolumeManager, exceptions
 from volflow.clock import Clock
 from volflow.models import DriverVolume, RecoveryReport, Volume
+from volflow.persistence.work import UnitOfWork
 from volflow.testing import Crash, Fault, FaultyDriver, MemoryDriver
 from volflow.testing.invariants import violations
 
@@ -204,6 +206,41 @@ def test_a_volume_is_compared_after_a_takeover(
     clock.ahead = CALL_SECONDS + 1
     second.recover()
     assert {} == backend.exports
+
+
+def test_the_doubt_of_a_run_whose_last_commit_was_refused_is_taken_over(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    faulty: FaultyDriver,
+    clock: Bent,
+    volume: Volume,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When it could not write its doubt down, but gave its operation up to others."""
+    faulty.faults.append(Fault("create_export", "before", TimeoutError("timed out")))
+    with monkeypatch.context() as patch:
+        patch.setattr(UnitOfWork, "commit", _refuse_the_last(UnitOfWork.commit))
+        with pytest.raises(exceptions.DatabaseError, match="disk is full"):
+            manager.attach_volume(context, volume.id, HOST_A, host_name="a")
+    assert 1 == len(manager.recover().rolled_back)
+    attachment = manager.attach_volume(context, volume.id, HOST_A, host_name="a")
+    backend.exports[volume.id] = "CHAP stale account"
+    clock.ahead = CALL_SECONDS + 1
+
+    manager.recover()
+
+    assert attachment.connection_info is not None
+    backend.login(attachment.connection_info, KEY_A)
+
+
+def _refuse_the_last(commit: Callable[..., None]) -> Callable[..., None]:
+    def refuse(work: UnitOfWork, release: bool = False) -> None:
+        if release:
+            raise exceptions.DatabaseError("disk is full")
+        commit(work, release)
+
+    return refuse
 
 
 def test_a_failed_repair_does_not_end_the_doubt(
