@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from oslo_context.context import RequestContext
 
 from volflow.calls import new_operation
+from volflow.doubts import Doubts
 from volflow.drivers.base import Export
 from volflow.entitlement import differences, entitlement
 from volflow.exceptions import DatabaseError, DriverError, VolflowError
 from volflow.flows.phases import PHASES
 from volflow.models import Difference, DifferenceKind, OperationState
-from volflow.persistence import audit, volumes
-from volflow.persistence.audit import Due
+from volflow.persistence import audit, schema, volumes
+from volflow.persistence.audit import Asked
 from volflow.persistence.records import Records
 from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.work import Cancelled, Stale
@@ -38,6 +40,7 @@ class Comparison:
     def __init__(self, runner: Runner, records: Records) -> None:
         self._runner = runner
         self._records = records
+        self._doubts = Doubts(runner.clock, runner.limits.driver_call)
 
     # Compare
 
@@ -101,14 +104,17 @@ class Comparison:
 
     # Repair
 
-    def repair(self, volume_id: str, cut: bool = False) -> Run:
+    def repair(self, volume_id: str, cut: bool = False, ended: int | None = None) -> Run:
         """Bring a volume's backend, and its status, to what its attachments and operation say.
 
         :param cut: end sessions whose access nothing justifies.
+        :param ended: the doubt that is over once this has succeeded, as it is stored.
         :raises Stale: something changed the volume meanwhile; nothing was done.
         :raises DriverError: somebody holds the volume's lock.
         """
         snapshot = self._records.snapshot(volume_id)
+        if ended is not None and snapshot.volume.unsure_until == schema.Instant.read(ended):
+            snapshot = replace(snapshot, volume=replace(snapshot.volume, unsure_until=None))
         owner = snapshot.operation
         if owner is not None and not owner.record.settled:
             return self._runner.restore(snapshot, cut)
@@ -132,26 +138,36 @@ class Comparison:
         :returns: (``cleaned`` or ``needs_attention``, operation id) of each repair.
         :raises DriverError: the backend cannot tell.
         """
+        due = {a.volume_id: a for a in self._asked([backend]) if not self._doubts.seconds_to(a)}
         with self._runner.database.read() as connection:
-            due = {d.volume_id: d for d in audit.due_comparisons(connection, backend)}
             waiting = set() if eager else audit.waiting_repairs(connection, backend)
         suspects = self.suspects(backend) - waiting if whole else set()
         for key, found in self.verified(backend, suspects | set(due)).items():
             if not found and key in due and not due[key].attached:
                 self._end(due[key])
             elif key in due or any(d.kind is not DifferenceKind.EXPORT_UNKNOWN for d in found):
-                outcome = self._recovered(key, found)
+                outcome = self._recovered(key, found, due.get(key))
                 if outcome is not None:
                     yield outcome
 
     def next_due(self) -> float | None:
         """Seconds until the next comparison of a volume; None where none is to come."""
-        with self._runner.database.read() as connection:
-            return audit.seconds_to_comparison(connection, self._runner.runs.backends)
+        asked = self._asked(self._runner.runs.backends)
+        return min(map(self._doubts.seconds_to, asked), default=None)
 
-    def _recovered(self, volume_id: str, found: list[Difference]) -> tuple[str, str] | None:
+    def _asked(self, backends: Iterable[str]) -> list[Asked]:
+        among = frozenset(backends)
+        with self._runner.database.read() as connection:
+            asked = audit.asked_comparisons(connection, among)
+        self._doubts.see(asked, among)
+        return asked
+
+    def _recovered(
+        self, volume_id: str, found: list[Difference], asked: Asked | None
+    ) -> tuple[str, str] | None:
+        ends = asked is not None and self._doubts.is_over(asked)
         try:
-            run = self.repair(volume_id)
+            run = self.repair(volume_id, ended=asked.doubt if asked and ends else None)
         except (Stale, AlreadyRunning, Cancelled):
             return None  # somebody changes it, or repairs it
         except VolflowError as e:
@@ -161,9 +177,10 @@ class Comparison:
             LOG.warning("%s; %s", difference.detail, run.first_error or "repaired")
         return ("cleaned" if is_repaired(run) else "needs_attention", run.operation.id)
 
-    def _end(self, due: Due) -> None:
+    def _end(self, asked: Asked) -> None:
+        over = self._doubts.is_over(asked)
         self._runner.database.write(
-            lambda c: volumes.end_comparison(c, due.volume_id, due.at), landed=lambda c: True
+            lambda c: volumes.end_comparison(c, asked, over), landed=lambda c: True
         )
 
 

@@ -21,13 +21,13 @@ CALL_SECONDS = 300
 
 
 class Bent(Clock):
-    """A clock that is ahead by as much as a test wants."""
+    """A clock that is ahead by as much as a test wants; its wall clock may jump, too."""
 
     def __init__(self) -> None:
-        self.ahead = 0.0
+        self.ahead = self.jumped = 0.0
 
     def microseconds(self) -> int:
-        return super().microseconds() + int(self.ahead * 1e6)
+        return super().microseconds() + int((self.ahead + self.jumped) * 1e6)
 
     def monotonic(self) -> float:
         return super().monotonic() + self.ahead
@@ -157,6 +157,32 @@ def test_credentials_that_a_late_request_brought_back_are_replaced(
     faulty.faults.append(Fault("create_export", "before", TimeoutError("timed out")))
     fail(manager, context, volume)
     attachment = manager.attach_volume(context, volume.id, HOST_A, host_name="a")
+    assert RecoveryReport() == manager.recover()
+    backend.exports[volume.id] = "CHAP stale account"
+    clock.ahead = CALL_SECONDS + 1
+
+    assert 1 == len(manager.recover().cleaned)
+
+    assert attachment.connection_info is not None
+    backend.login(attachment.connection_info, KEY_A)
+    assert RecoveryReport() == manager.recover()
+
+
+@pytest.mark.sqlite
+def test_a_clock_that_jumps_ahead_does_not_end_a_doubt(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    faulty: FaultyDriver,
+    clock: Bent,
+    volume: Volume,
+) -> None:
+    """When it jumps past the limit of the call, and only then the call has its effect."""
+    faulty.faults.append(Fault("create_export", "before", TimeoutError("timed out")))
+    fail(manager, context, volume)
+    attachment = manager.attach_volume(context, volume.id, HOST_A, host_name="a")
+    clock.jumped = 2 * CALL_SECONDS
+    assert RecoveryReport() == manager.recover()
     backend.exports[volume.id] = "CHAP stale account"
     clock.ahead = CALL_SECONDS + 1
 
@@ -225,6 +251,7 @@ def test_the_doubt_of_a_run_whose_last_commit_was_refused_is_taken_over(
             manager.attach_volume(context, volume.id, HOST_A, host_name="a")
     assert 1 == len(manager.recover().rolled_back)
     attachment = manager.attach_volume(context, volume.id, HOST_A, host_name="a")
+    assert RecoveryReport() == manager.recover()
     backend.exports[volume.id] = "CHAP stale account"
     clock.ahead = CALL_SECONDS + 1
 

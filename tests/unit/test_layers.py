@@ -27,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "arguments",
             "calls",
             "comparison",
+            "doubts",
             "inventory",
             "jobs",
             "joining",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -13,7 +13,6 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
-    func,
     or_,
     select,
     type_coerce,
@@ -46,17 +45,21 @@ _BATCH = 1000
 _OF_BACKEND = _V.backend == bindparam("backend")
 
 # What recovery asks each time it runs: made once, they are compiled and looked up once.
-_DUE = (
-    select(_V.id, type_coerce(_V.compare_at, BigInteger), exists().where(LIVE))
-    .where(_OF_BACKEND, _V.compare_at <= cast(schema.now(), BigInteger))
+_ASKED = (
+    select(
+        _V.backend,
+        _V.id,
+        type_coerce(_V.compare_at, BigInteger),
+        type_coerce(_V.unsure_until, BigInteger),
+        schema.now(),
+        exists().where(LIVE),
+    )
+    .where(_V.compare_at.is_not(None), _V.backend.in_(bindparam("backends", expanding=True)))
     .order_by(_V.compare_at)
     .limit(_BATCH)
 )
 _WAITING = select(_V.id).where(
     _OF_BACKEND, _V.compare_attempts > 0, _V.compare_at > cast(schema.now(), BigInteger)
-)
-_NEXT = select(type_coerce(func.min(_V.compare_at), BigInteger), schema.now()).where(
-    _V.compare_at.is_not(None), _V.backend.in_(bindparam("backends", expanding=True))
 )
 _ACCESSES = (
     select(_A.volume_id, _A.initiator)
@@ -70,36 +73,40 @@ _ACCESSES = (
 )
 
 
-class Due(NamedTuple):
-    """A volume that is to be compared with its backend.
+class Asked(NamedTuple):
+    """A volume that is to be compared with its backend; times are microseconds.
 
-    :ivar at: since when, as it is stored.
+    :ivar at: when, as it is stored.
+    :ivar doubt: until when an effect may still come; None: none may.
+    :ivar now: the database's clock.
     :ivar attached: somebody needs its export.
     """
 
+    backend: str
     volume_id: str
     at: int
+    doubt: int | None
+    now: int
     attached: bool
 
 
-def due_comparisons(connection: Connection, backend: str) -> list[Due]:
-    """The volumes of a backend whose comparison is due, also of deleted ones, longest first."""
-    found = connection.execute(_DUE, {"backend": backend})
-    return [Due(volume_id, at, bool(attached)) for volume_id, at, attached in found]
+def asked_comparisons(connection: Connection, backends: Iterable[str]) -> list[Asked]:
+    """The volumes that are to be compared, now or later, also deleted ones; the next ones first.
+
+    A time that a hand wrote and that is none is left out.
+    """
+    found = connection.execute(_ASKED, {"backends": list(backends)})
+    asked = [Asked(*row) for row in found]
+    return [
+        one._replace(attached=bool(one.attached))
+        for one in asked
+        if isinstance(one.at, int) and isinstance(one.doubt, int | None)
+    ]
 
 
 def waiting_repairs(connection: Connection, backend: str) -> set[str]:
     """The volumes of a backend whose repair has failed, and is to be tried again later."""
     return set(connection.execute(_WAITING, {"backend": backend}).scalars())
-
-
-def seconds_to_comparison(connection: Connection, backends: Iterable[str]) -> float | None:
-    """How long until the next comparison is due; None where none is; 0 where one is."""
-    at: Any
-    at, now = connection.execute(_NEXT, {"backends": list(backends)}).one()
-    if not isinstance(at, int):  # none, or what a hand wrote that is no time
-        return None
-    return max(0.0, (at - now) / 1e6)
 
 
 def accesses(connection: Connection, backend: str) -> dict[str, set[str]]:

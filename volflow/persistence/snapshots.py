@@ -88,7 +88,7 @@ class Snapshots:
         live = [part for row in rows if (part := _part(schema.attachments, row))["id"]]
         operation = _part(schema.operations, first)
         return Snapshot(
-            self._volumes.stored(_part(schema.volumes, first), now),
+            self._volumes.stored(_part(schema.volumes, first)),
             [self._attachments.stored(part) for part in live],
             operations.stored(operation, now) if operation["id"] else None,
         )

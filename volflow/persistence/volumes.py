@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     and_,
     bindparam,
-    case,
     func,
     or_,
     select,
@@ -24,12 +24,13 @@ from sqlalchemy.engine import Connection
 from volflow.exceptions import DatabaseError
 from volflow.models import AttachStatus, DriverVolume, Volume, VolumeStatus
 from volflow.persistence import schema
+from volflow.persistence.audit import Asked
 from volflow.persistence.secrets import Cipher
 
 LOG = logging.getLogger(__name__)
 
 _T = schema.volumes.c
-_ALL = select(*schema.as_stored(schema.volumes), schema.now().label("now"))
+_ALL = select(*schema.as_stored(schema.volumes))
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
 _LATER = schema.now() + bindparam("microseconds", type_=BigInteger)
 _COMPARE_LATER = (
@@ -44,7 +45,8 @@ _PUBLIC = tuple(f.name for f in fields(Volume))
 class StoredVolume:
     """A volume with what only the core knows of it.
 
-    :ivar unsure_until: how long an effect of unknown outcome may still come; None: none may.
+    :ivar unsure_until: how long an effect of unknown outcome may still come, unless somebody
+        found that it did not; None: none may.
     :ivar compare_attempts: how often a repair has failed since the last one that did not.
     """
 
@@ -74,20 +76,28 @@ def compare_later(connection: Connection, volume_id: str, seconds: float) -> Non
     connection.execute(_COMPARE_LATER, given)
 
 
-def end_comparison(connection: Connection, volume_id: str, seen: int) -> bool:
+def end_comparison(connection: Connection, asked: Asked, doubt_too: bool) -> bool:
     """Note that a volume is as it should be, unless another comparison was asked for since.
 
-    :param seen: the ``compare_at`` that was due, as it is stored.
+    :param doubt_too: no effect can come any more; else it is compared once more after the doubt.
     """
+    doubt = _T.unsure_until
+    unchanged = doubt.is_(None) if asked.doubt is None else _stored(doubt) == asked.doubt
     statement = (
         update(schema.volumes)
-        .where(_T.id == volume_id, type_coerce(_T.compare_at, BigInteger) == seen)
+        .where(_T.id == asked.volume_id, _stored(_T.compare_at) == asked.at, unchanged)
         .values(
-            compare_at=case((_T.unsure_until > schema.now(), _T.unsure_until), else_=None),
+            compare_at=None if doubt_too else doubt,
+            unsure_until=None if doubt_too else doubt,
             compare_attempts=0,
         )
     )
     return connection.execute(statement).rowcount == 1
+
+
+def _stored(column: Column[Any]) -> Any:
+    """A time as it is stored, in microseconds."""
+    return type_coerce(column, BigInteger)
 
 
 class Volumes:
@@ -99,7 +109,7 @@ class Volumes:
     def get(self, connection: Connection, volume_id: str) -> StoredVolume | None:
         """The volume, also a deleted one; None where the database never had it."""
         row = connection.execute(_BY_ID, {"id": volume_id}).mappings().one_or_none()
-        return None if row is None else self.stored(row, row["now"])
+        return None if row is None else self.stored(row)
 
     def list(
         self,
@@ -127,27 +137,24 @@ class Volumes:
         found = []
         for row in rows:
             try:
-                found.append(public(self.stored(row, row["now"]).volume))
+                found.append(public(self.stored(row).volume))
             except DatabaseError as e:  # one row that a hand wrote hides no other
                 LOG.error("%s", e)  # noqa: TRY400
         return found
 
-    def stored(self, row: Mapping[Any, Any], now: int) -> StoredVolume:
+    def stored(self, row: Mapping[Any, Any]) -> StoredVolume:
         """The volume of a row, as it is stored.
 
-        :param now: the database's clock.
         :raises DatabaseError: it makes no sense to this release, or a secret cannot be read.
         """
         try:
-            return self._readable(schema.understood(schema.volumes, row), now)
+            return self._readable(schema.understood(schema.volumes, row))
         except (ValueError, DatabaseError) as e:
             raise DatabaseError(f"the row of volume {row['id']} makes no sense: {e}") from None
 
-    def _readable(self, row: dict[str, Any], now: int) -> StoredVolume:
+    def _readable(self, row: dict[str, Any]) -> StoredVolume:
         revision, deleted_at = row.pop("revision"), row.pop("deleted_at")
         unsure, attempts = row.pop("unsure_until"), row.pop("compare_attempts")
-        if unsure is not None and unsure <= schema.Instant.read(now):
-            unsure = None
         del row["compare_at"]
         row["status"] = VolumeStatus(row["status"])
         row["attach_status"] = AttachStatus(row["attach_status"])

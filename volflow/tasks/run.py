@@ -256,8 +256,9 @@ class Run:
 
     def compared(self) -> None:
         """Note that the backend is as it should be; it is looked at again while that is unsure."""
-        self._compares = self.unsure_until is not None
-        self.update_volume(compare_at=self.unsure_until, compare_attempts=0)
+        doubt = self.unsure_until
+        self._compares = doubt is not None
+        self.update_volume(compare_at=doubt, unsure_until=doubt, compare_attempts=0)
 
     def compare_again(self, seconds: float) -> None:
         """Have the volume compared with its backend again, since a repair of it failed."""

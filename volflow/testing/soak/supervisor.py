@@ -304,11 +304,11 @@ def _settles(manager: VolumeManager, until: float) -> bool:
         try:
             manager.recover()
             with manager.database.read() as connection:
-                due = audit.seconds_to_comparison(connection, [BACKEND])
+                asked = audit.asked_comparisons(connection, [BACKEND])
         except VolflowError as e:
             LOG.warning("not settled yet: %s", e)
         else:
-            if due is None and not unsettled(manager):
+            if not asked and not unsettled(manager):
                 return True
         time.sleep(0.2)
     return False
