@@ -396,7 +396,7 @@ class PostedBoardContract(BoardContract):
         """When another process posts one, without having to look."""
         manager = cast.open()
         board, woken = cast.board(), threading.Event()
-        board.watch(woken.set)
+        board.watch(woken.set, lambda: True)
         board.listed()
         until(lambda: board.wakes, "it listens")
         until_quiet(woken)

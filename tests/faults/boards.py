@@ -55,7 +55,7 @@ class MemoryBoard:
         number: Any = ticket.job
         return self.claims.get(number) == who and bool(self.claims.pop(number))
 
-    def watch(self, wake: Callable[[], None]) -> None:
+    def watch(self, wake: Callable[[], None], waits: Callable[[], bool]) -> None:
         """Nobody else posts while a conductor waits."""
 
     def close(self) -> None:

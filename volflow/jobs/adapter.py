@@ -38,7 +38,7 @@ class Boarded:
         self._clock = clock
         self._lock = threading.Lock()
         self._kind: Kind | None = None
-        self._watchers: list[Callable[[], None]] = []
+        self._watchers: list[tuple[Callable[[], None], Callable[[], bool]]] = []
         self._doubted = False
         self._failures = 0
         self._retry_at = 0.0
@@ -92,11 +92,11 @@ class Boarded:
         with self._using() as kind:
             return _owned(lambda: kind.abandon(ticket.job, who))
 
-    def watch(self, wake: Callable[[], None]) -> None:
+    def watch(self, wake: Callable[[], None], waits: Callable[[], bool]) -> None:
         with self._lock:
-            self._watchers.append(wake)
+            self._watchers.append((wake, waits))
             if self._kind is not None:
-                self._kind.watch(wake)
+                self._kind.watch(wake, waits)
 
     def close(self) -> None:
         with self._lock:
@@ -154,9 +154,9 @@ class Boarded:
         self._failures, self._doubted = 0, False
         if self._kind is None:
             self._kind = kind
-            for wake in self._watchers:
-                kind.watch(wake)
-        for wake in self._watchers:
+            for wake, waits in self._watchers:
+                kind.watch(wake, waits)
+        for wake, _ in self._watchers:
             wake()
         return kind
 

@@ -145,7 +145,7 @@ class Conductor(ExecutorConductor):
             heart.start()
             try:
                 with self._database.signals.heard_by(self._hear):
-                    self._board.watch(self._wakeup.wake)
+                    self._board.watch(self._wakeup.wake, lambda: not self._offers.alone)
                     super().run(max_dispatches)
             finally:
                 self._still.set()

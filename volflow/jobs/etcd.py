@@ -95,7 +95,7 @@ class EtcdBoard(EtcdJobBoard):
             return False
         return Lease(found["lease_id"], self._client).refresh() > 0
 
-    def watch(self, wake: Callable[[], None]) -> None:
+    def watch(self, wake: Callable[[], None], waits: Callable[[], bool]) -> None:
         """Call ``wake`` when a key has come."""
         self._wakers.append(wake)
 

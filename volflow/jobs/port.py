@@ -62,8 +62,11 @@ class Board(Protocol):
     def abandon(self, ticket: Ticket, who: str) -> bool:
         """Let others claim it; False where the claim was lost, or the job is gone."""
 
-    def watch(self, wake: Callable[[], None]) -> None:
-        """Call ``wake``, in whatever thread, when a job may have come."""
+    def watch(self, wake: Callable[[], None], waits: Callable[[], bool]) -> None:
+        """Call ``wake``, in whatever thread, when a job may have come.
+
+        :param waits: False while it need not be soon, since the database tells of it anyhow.
+        """
 
     def close(self) -> None:
         """Leave the board."""
@@ -105,5 +108,5 @@ class Kind(Protocol):
 
     def abandon(self, job: Any, who: str) -> None: ...
 
-    def watch(self, wake: Callable[[], None]) -> None:
-        """Call ``wake``, in whatever thread, when a job may have come."""
+    def watch(self, wake: Callable[[], None], waits: Callable[[], bool]) -> None:
+        """Call ``wake``, in whatever thread, when a job may have come, and soon where it waits."""

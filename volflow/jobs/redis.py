@@ -91,7 +91,7 @@ class RedisBoard(RedisJobBoard):
             return False
         return bool(job.extend_expiry(seconds))
 
-    def watch(self, wake: Callable[[], None]) -> None:
+    def watch(self, wake: Callable[[], None], waits: Callable[[], bool]) -> None:
         """Call ``wake`` when somebody has posted a job."""
         self._channel.wakers.append(wake)
 

@@ -114,7 +114,7 @@ class SqlJobBoard(JobBoard):
         found = self.row(job.name)
         return found is None or (found.claimed and found.claimed_by == who)
 
-    def watch(self, wake: Callable[[], None]) -> None:
+    def watch(self, wake: Callable[[], None], waits: Callable[[], bool]) -> None:
         """Call ``wake`` when an operation was queued."""
 
         def heard(signal: Signal) -> None:

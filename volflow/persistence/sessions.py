@@ -9,14 +9,16 @@ of an hour.
 
 from __future__ import annotations
 
+import select
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
 from volflow.exceptions import InvalidInput
@@ -25,6 +27,9 @@ CONNECT_SECONDS = 10
 """How long a server may take to greet."""
 
 SILENCE_SECONDS_MIN = 2.0
+
+RESTED_SECONDS = 1.0
+"""A connection that rested for longer is tried before it is used."""
 
 MYSQL = ("mysql", "mariadb")
 """SQLAlchemy's names of one dialect."""
@@ -104,12 +109,14 @@ class Sessions:
         """Have each new connection prepared, before any is made."""
         engine.hide_parameters = True
         name = self._url.get_backend_name()
+        _keep_connections(engine)
         if name == "sqlite":
-            _keep_connections(engine)
             event.listen(engine, "connect", self._sqlite)
             for ended in ("rollback", "commit"):
                 event.listen(engine, ended, _keep_oslo_from_beginning)
-        elif name == "postgresql":
+            return
+        _try_what_rested(engine)
+        if name == "postgresql":
             event.listen(engine, "connect", self._postgresql)
         elif name in MYSQL:
             event.listen(engine, "connect", self._mysql)
@@ -195,11 +202,55 @@ def _keep_oslo_from_beginning(connection: Connection) -> None:
 def _keep_connections(engine: Engine) -> None:
     # oslo.db gives SQLite files a NullPool: a new connection, with its pragmas and a parse of
     # the schema, for every transaction. Measured: 2.1 ms a write with it, 0.7 ms without.
+    # And it takes turns among a server's connections, each of which prepares statements that
+    # it has met a few times, and asks whether the server is there before each transaction.
+    # Measured: 0.87 of the time from a submission to its start with the one used last, unasked.
     old: Any = engine.pool
     engine.pool = QueuePool(
         old._creator,  # noqa: SLF001 - a pool has no public way to hand these on
         pool_size=20,
         max_overflow=40,
+        recycle=old._recycle,  # noqa: SLF001
+        use_lifo=True,
         _dispatch=old.dispatch,
         dialect=old._dialect,  # noqa: SLF001
     )
+
+
+_USED = "volflow_used"
+"""When a connection was used last, by this process's monotonic clock."""
+
+
+def _try_what_rested(engine: Engine) -> None:
+    """Ask whether the server is there before a connection is used that may have lost it.
+
+    That is one that rested for a while, or that has something to say: a server that ended says so.
+    """
+    dialect = engine.dialect
+
+    def used(connection: Any, record: Any) -> None:
+        record.info[_USED] = time.monotonic()
+
+    def look(connection: Any, record: Any, proxy: Any) -> None:
+        rested = time.monotonic() - record.info[_USED]
+        if rested <= RESTED_SECONDS and not _says_something(connection):
+            return
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error:
+            raise InvalidatePoolError from None
+
+    event.listen(engine, "connect", used)
+    event.listen(engine, "checkin", used)
+    event.listen(engine, "checkout", look)
+
+
+def _says_something(connection: Any) -> bool:
+    """True where there is something to read that nobody asked for: mostly that it is the end."""
+    connected = getattr(connection, "_sock", connection)  # PyMySQL's has no descriptor of its own
+    try:
+        poll = select.poll()
+        poll.register(connected.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+    except Exception:  # noqa: BLE001 - it is closed, or a driver that cannot tell
+        return True
