@@ -88,6 +88,17 @@ def in_doubt(manager: VolumeManager, volume_id: str) -> None:
     by_hand(manager, volume_id, "UPDATE volumes SET compare_at = 1 WHERE id = :id")
 
 
+def after_doubt(before: Scene) -> Scene:
+    """A driver call of unknown outcome can have no effect any more, and may have had one."""
+
+    def scene(manager: VolumeManager, volume_id: str) -> None:
+        before(manager, volume_id)
+        ended = "UPDATE volumes SET compare_at = 1, unsure_until = 1 WHERE id = :id"
+        by_hand(manager, volume_id, ended)
+
+    return scene
+
+
 def export_by_hand(manager: VolumeManager, volume_id: str) -> None:
     """The backend exports a volume that no attachment needs."""
     driver, known = manager.drivers[BACKEND], manager.get_volume(CONTEXT, volume_id)
@@ -254,6 +265,8 @@ SCENARIOS += [
         "restart-detach", restarted(attached), detach, ("available", "in-use"), restarts=True
     ),
     Scenario("compare", in_doubt, recover, ("available",), asks_sessions=True),
+    Scenario("doubt-attached", after_doubt(attached), recover, ("in-use",)),
+    Scenario("doubt-detaching", after_doubt(terminated), recover, ("detaching",)),
     Scenario(
         "reconcile-export",
         export_by_hand,
