@@ -15,6 +15,7 @@ from volflow.calls import Calls
 from volflow.clock import SYSTEM_CLOCK, Clock
 from volflow.comparison import Comparison
 from volflow.coordination import VolumeLocks
+from volflow.drivers.base import Host
 from volflow.exceptions import DriverError, InvalidInput, VolflowError
 from volflow.inventory import Inventory, checked_volume
 from volflow.jobs.conductor import Conductor
@@ -71,6 +72,7 @@ class VolumeManager:
     :param max_running: backend name -> how many operations it may run at a time: conductors
         leave the others queued; None: any number. It is kept in the database, and counts for
         all processes; a backend that is not named keeps what it has.
+    :param host: the side of the host that this process runs on, for :meth:`connect_volume`.
     :param clock: the time to live by, for tests and simulations.
     :raises DatabaseError: the database, or its key file, cannot be used.
     :raises InvalidInput: an argument is wrong.
@@ -93,6 +95,7 @@ class VolumeManager:
         lock_directory: str | Path | None = None,
         coordination: str | None = None,
         max_running: Mapping[str, int | None] | None = None,
+        host: Host | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         limits = self._limits = _limits(
@@ -113,7 +116,13 @@ class VolumeManager:
             self._set_up_drivers()
             records = Records(store.database, store.cipher)
             runs = Runs(
-                store.database, store.cipher, self._drivers, self.leases, self._locks, limits
+                store.database,
+                store.cipher,
+                self._drivers,
+                self.leases,
+                self._locks,
+                limits,
+                host,
             )
             runner = Runner(runs, records)
             joiner = Joiner(runner, records)
@@ -431,6 +440,56 @@ class VolumeManager:
         key = check.optional_uuid("operation_id", operation_id)
         return self._one_shots.detach_volume(
             context, _volume_id(volume_id), attachment, check.flag("force", force), key
+        )
+
+    def connect_volume(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        instance_uuid: str | None = None,
+        mode: str = "rw",
+        operation_id: str | None = None,
+    ) -> Attachment:
+        """Attach a volume to this host and log in to it, as one operation.
+
+        It is undone as a whole: also where this process dies before it returns, as soon as
+        another one of the host recovers. One of another host leaves a disk alone that is in use,
+        and names the operation.
+
+        :returns: the attachment, whose ``mountpoint`` is the path of the block device.
+        :raises InvalidInput: the manager was given no ``host``, or an argument is wrong.
+        :raises ConnectionFailed: the host could not log in, or found no disk; nothing is left.
+        """
+        return self._one_shots.connect_volume(
+            context,
+            _volume_id(volume_id),
+            instance_uuid,
+            mode,
+            check.optional_uuid("operation_id", operation_id),
+        )
+
+    def disconnect_volume(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        attachment_id: str | None = None,
+        force: bool = False,
+        operation_id: str | None = None,
+    ) -> Volume:
+        """Remove the disk of this host, log out and detach, as one operation.
+
+        A failure brings the disk back, unless forced.
+
+        :param attachment_id: one of this host's; None: its only one.
+        :raises InvalidInput: the manager was given no ``host``, or an argument is wrong.
+        :raises InvalidVolume: the host has no such attachment, or a status forbids it.
+        """
+        return self._one_shots.disconnect_volume(
+            context,
+            _volume_id(volume_id),
+            check.optional_uuid("attachment_id", attachment_id),
+            check.flag("force", force),
+            check.optional_uuid("operation_id", operation_id),
         )
 
     def submit_attach(

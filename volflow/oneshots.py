@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from oslo_context.context import RequestContext
@@ -9,16 +10,19 @@ from oslo_context.context import RequestContext
 from volflow import arguments as check
 from volflow import rules
 from volflow.calls import Calls, attach_arguments, new_operation
-from volflow.exceptions import InvalidInput
+from volflow.drivers.base import Host
+from volflow.exceptions import ConnectionFailed, InvalidInput, InvalidVolume
 from volflow.flows.phases import PHASES, UNDOS
 from volflow.joining import Joiner
 from volflow.models import Attachment, Operation, OperationKind, OperationState, Volume
 from volflow.persistence import operations
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.records import Records
+from volflow.persistence.snapshots import Snapshot
 from volflow.persistence.work import new_id
 from volflow.runner import Runner, cancelled
 from volflow.settling import raise_outcome
+from volflow.texts import sentence
 
 _RESTS = (
     OperationState.SUCCEEDED,
@@ -53,6 +57,18 @@ def detach_given(attachment_id: str | None, force: bool) -> dict[str, Any]:
     return {"call": "detach_volume", "wanted": attachment_id, "force": force or None}
 
 
+def _asked(what: str, host: Host, ask: Callable[[], Any]) -> Any:
+    """What a host says of itself.
+
+    :raises ConnectionFailed: it cannot.
+    """
+    try:
+        return ask()
+    except Exception as e:
+        said = f"{type(e).__name__}: {sentence(e)}".rstrip(": ")
+        raise ConnectionFailed(f"{what} of host {host.name} failed: {said}") from e
+
+
 class OneShots:
     """Whole operations: run here, waited for, cancelled."""
 
@@ -74,7 +90,15 @@ class OneShots:
         operation_id: str | None,
     ) -> Attachment:
         given = attach_given(connector, instance_uuid, host_name, mountpoint, mode)
+        return self._attach(context, volume_id, given, operation_id)
 
+    def _attach(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        given: dict[str, Any],
+        operation_id: str | None,
+    ) -> Attachment:
         def known(stored: StoredOperation) -> Attachment:
             same = self._joiner.same(stored, OperationKind.ATTACH, volume_id, given)
             return self._records.attachment(same.record.attachment_id)
@@ -83,9 +107,9 @@ class OneShots:
             snapshot = self._joiner.live(volume_id)
             volume = snapshot.volume.volume
             self._runner.driver(volume.backend)
-            rules.require_mode(volume, mode)
+            rules.require_mode(volume, given["mode"])
             rules.require_reservable(snapshot)
-            phase = PHASES["attach_volume"]
+            phase = PHASES[given["call"]]
             operation = new_operation(
                 context, operation_id, phase.kind, phase.name, volume, new_id()
             )
@@ -104,7 +128,16 @@ class OneShots:
         operation_id: str | None,
     ) -> Volume:
         given = detach_given(attachment_id, force)
+        return self._detach(context, volume_id, given, operation_id, lambda _: attachment_id)
 
+    def _detach(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        given: dict[str, Any],
+        operation_id: str | None,
+        choose: Callable[[Snapshot], str | None],
+    ) -> Volume:
         def known(stored: StoredOperation) -> Volume:
             self._joiner.same(stored, OperationKind.DETACH, volume_id, given)
             return self._records.volume(volume_id)
@@ -113,8 +146,8 @@ class OneShots:
             snapshot = self._joiner.live(volume_id)
             volume = snapshot.volume.volume
             self._runner.driver(volume.backend)
-            attachment = self._calls.detachable(snapshot, attachment_id)
-            phase = PHASES["detach_volume"]
+            attachment = self._calls.detachable(snapshot, choose(snapshot))
+            phase = PHASES[given["call"]]
             operation = new_operation(
                 context, operation_id, phase.kind, phase.name, volume, attachment.id
             )
@@ -123,6 +156,48 @@ class OneShots:
             return self._records.volume(volume_id)
 
         return self._joiner.once(operation_id, known, fresh)
+
+    def connect_volume(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        instance_uuid: Any,
+        mode: Any,
+        operation_id: str | None,
+    ) -> Attachment:
+        host = self._host()
+        connector = {**_asked("connector", host, host.connector), "host": host.name}
+        given = attach_given(connector, instance_uuid, host.name, None, mode)
+        given |= {"call": "connect_volume", "host": host.name}
+        return self._attach(context, volume_id, given, operation_id)
+
+    def disconnect_volume(
+        self,
+        context: RequestContext,
+        volume_id: str,
+        attachment_id: str | None,
+        force: bool,
+        operation_id: str | None,
+    ) -> Volume:
+        host = self._host()
+        given = detach_given(attachment_id, force)
+        given |= {"call": "disconnect_volume", "host": host.name}
+
+        def choose(snapshot: Snapshot) -> str | None:
+            live = [a.attachment for a in snapshot.attachments]
+            mine = [a.id for a in live if a.attached_host == host.name]
+            if live and (not mine or attachment_id not in (None, *mine)):
+                wanted = attachment_id or f"of volume {volume_id}"
+                raise InvalidVolume(f"host {host.name} has no attachment {wanted}")
+            return attachment_id or (mine[0] if len(mine) == 1 else None)
+
+        return self._detach(context, volume_id, given, operation_id, choose)
+
+    def _host(self) -> Host:
+        host = self._runner.runs.host
+        if host is None:
+            raise InvalidInput("this process is no host that uses volumes")
+        return host
 
     def wait(self, operation_id: str, timeout: float | None) -> Operation:
         """Wait until the operation is settled, or needs attention.

@@ -260,6 +260,8 @@ class Runner:
         self._require_known(seen)
         if seen.cancel_requested and seen.record.state is OperationState.RUNNING:
             undo, reason = UNDOS["cancel_operation"], reason or cancelled(seen)
+        if undo is None and _needs_its_caller(seen):
+            undo, reason = UNDOS["abandon"], reason or abandoned(seen)
         unsure = self.limits.driver_call if seen.running else None
         epoch, run_id = seen.record.epoch + 1, new_id()
         state = OperationState.RUNNING if _goes_forward(seen) else OperationState.REVERTING
@@ -520,6 +522,17 @@ def _is_undone_by(undo: Undo, flow: StoredFlow) -> bool:
 def cancelled(stored: StoredOperation) -> InvalidVolume:
     """The error that a cancelled operation ends with."""
     return InvalidVolume(f"operation {stored.id} was cancelled")
+
+
+def abandoned(stored: StoredOperation) -> InvalidVolume:
+    """The error of an operation that was of use to a caller only that is dead."""
+    return InvalidVolume(f"operation {stored.id} was given up: the process that began it has died")
+
+
+def _needs_its_caller(stored: StoredOperation) -> bool:
+    phase = PHASES.get(stored.record.phase)
+    forward = stored.record.state is OperationState.RUNNING
+    return forward and phase is not None and phase.caller_needed
 
 
 def _turn(snapshot: Snapshot) -> StoredOperation:

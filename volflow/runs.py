@@ -9,6 +9,7 @@ from typing import Any
 from oslo_context.context import RequestContext
 
 from volflow.coordination import VolumeLocks
+from volflow.drivers.base import Host
 from volflow.entitlement import entitlement
 from volflow.exceptions import BackendNotFound, VolumeLocked
 from volflow.leases import Leases, described
@@ -35,6 +36,7 @@ class Runs:
     """Makes the runs of this process.
 
     :param drivers: backend name -> driver.
+    :param host: the side of the host that uses volumes, where this process is one of it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Runs:
         leases: Leases,
         locks: VolumeLocks,
         limits: Limits,
+        host: Host | None = None,
     ) -> None:
         self.database = database
         self.leases = leases
@@ -52,6 +55,7 @@ class Runs:
         self.limits = limits
         self._cipher = cipher
         self._drivers = drivers
+        self.host = host
 
     def driver(self, backend: str) -> Any:
         """The driver of a backend.
@@ -164,6 +168,8 @@ class Runs:
         )
         owner = None if operation.kind is OperationKind.REPAIR else snapshot.operation
         run.entitlement = entitlement(snapshot.attachments, owner)
+        if self.host is not None and arguments.get("host") == self.host.name:
+            run.host = self.host
         run.compare_attempts = snapshot.volume.compare_attempts
         run.unsure_until = snapshot.volume.unsure_until
         run.unsure_seconds = self.limits.driver_call

@@ -8,7 +8,7 @@ import pytest
 
 from volflow.testing import MemoryDriver
 from volflow.testing.crash import Matrix
-from volflow.testing.scenarios import SCENARIOS, Scenario
+from volflow.testing.scenarios import HOST_SCENARIOS, SCENARIOS, Scenario
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,9 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(
+    "scenario", [*SCENARIOS, *HOST_SCENARIOS], ids=lambda scenario: scenario.name
+)
 def test_a_death_at_any_point_leaves_nothing_behind(scenario: Scenario) -> None:
     """When the process dies before any statement, around any commit or any driver call."""
     with Matrix(scenario, MemoryDriver) as matrix:

@@ -13,7 +13,7 @@ adapter. What the core promises a driver:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -43,6 +43,27 @@ class Export:
     def acl(self) -> tuple[str, ...]:
         """The keys of its ACL; none where the backend keeps or tells none."""
         return self.initiators or ()
+
+
+class Host(Protocol):
+    """The side of a host that uses volumes: it logs in to targets and finds the disks.
+
+    :ivar name: the host's name, as its attachments record it.
+    """
+
+    name: str
+
+    def connector(self) -> Connector:
+        """Who the host is."""
+
+    def connect_volume(self, connection_info: ConnectionInfo) -> Mapping[str, Any]:
+        """Log in, unless it is, and wait for the disk.
+
+        :returns: ``path``, the device's, and what else there is to say of it.
+        """
+
+    def disconnect_volume(self, connection_info: ConnectionInfo) -> None:
+        """Flush and remove the disk, and log out; what is not there is no error."""
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from volflow.tasks.base import Step
 from volflow.tasks.connection import InitializeConnection
 from volflow.tasks.connector import ValidateConnector
 from volflow.tasks.export import CreateExport
+from volflow.tasks.host import ConnectHost
 from volflow.tasks.status import FinishAttach, Reserve
 
 
@@ -22,6 +23,7 @@ def attach_steps() -> list[Step]:
         CreateExport("create-export"),
         InitializeConnection("initialize-connection"),
         RecordAttachment("record-attachment"),
+        ConnectHost("connect-host"),
         FinishAttach("finalize"),
     ]
 

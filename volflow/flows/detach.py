@@ -6,6 +6,7 @@ from volflow.tasks.attachment import RemoveAttachment
 from volflow.tasks.base import Step
 from volflow.tasks.connection import TerminateConnection
 from volflow.tasks.export import RemoveExport
+from volflow.tasks.host import DisconnectHost
 from volflow.tasks.status import BeginDetach, FinishDetach
 
 
@@ -17,6 +18,7 @@ def detach_steps() -> list[Step]:
     """
     return [
         BeginDetach("update-status"),
+        DisconnectHost("disconnect-host"),
         TerminateConnection("terminate-connection"),
         RemoveExport("remove-export"),
         RemoveAttachment("remove-attachment"),

@@ -18,6 +18,7 @@ class Phase(NamedTuple):
 
     :ivar opens: the operation begins with it, so that its failure ends the operation.
     :ivar settles: the operation ends with it; else it waits for its caller's next call.
+    :ivar caller_needed: it is of no use to anybody once its caller is dead: it is undone then.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Phase(NamedTuple):
     tasks: tuple[str, ...]
     opens: bool
     settles: bool
+    caller_needed: bool = False
 
 
 class Undo(NamedTuple):
@@ -55,9 +57,19 @@ def steps(kind: OperationKind, names: Sequence[str]) -> list[Step]:
     return found
 
 
+_ON_THE_HOST = ("connect-host", "disconnect-host")
+"""Tasks of operations that the host that uses the volume runs itself."""
+
+
 def _one_shot(name: str, kind: OperationKind) -> Phase:
+    tasks = [step.name for step in _STEPS[kind]()]
+    chosen = tuple(task for task in tasks if task not in _ON_THE_HOST)
+    return Phase(name, kind, chosen, opens=True, settles=True)
+
+
+def _of_host(name: str, kind: OperationKind) -> Phase:
     tasks = tuple(step.name for step in _STEPS[kind]())
-    return Phase(name, kind, tasks, opens=True, settles=True)
+    return Phase(name, kind, tasks, True, True, caller_needed=kind is OperationKind.ATTACH)
 
 
 def _parts(kind: OperationKind, parts: dict[str, tuple[str, ...]]) -> list[Phase]:
@@ -75,6 +87,8 @@ PHASES: dict[str, Phase] = {
         *_parts(OperationKind.DETACH, detach.PHASES),
         _one_shot("attach_volume", OperationKind.ATTACH),
         _one_shot("detach_volume", OperationKind.DETACH),
+        _of_host("connect_volume", OperationKind.ATTACH),
+        _of_host("disconnect_volume", OperationKind.DETACH),
         _one_shot("create_volume", OperationKind.CREATE),
         _one_shot("delete_volume", OperationKind.DELETE),
         _one_shot("repair", OperationKind.REPAIR),
@@ -89,6 +103,7 @@ UNDOS: dict[str, Undo] = {
         Undo("roll_detaching", None),
         Undo("cancel_operation", None),
         Undo("expire", None),
+        Undo("abandon", None),
         Undo("undo_initialize_connection", ("initialize_connection",)),
     )
 }

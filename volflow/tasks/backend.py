@@ -10,6 +10,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from volflow.clock import Clock
 from volflow.drivers.base import Export, initiator_of
 from volflow.exceptions import (
+    ConnectionFailed,
     DriverError,
     InvalidConnector,
     TransientDriverError,
@@ -79,6 +80,20 @@ class Backend:
             self.unsure = self.unsure or method in _EFFECTS
             error = self.translated(method, e)
             raise error from error.__cause__
+
+    def call_host(self, host: Any, method: str, *arguments: Any) -> Any:
+        """Call the side of the host that uses the volume, with the same limit.
+
+        :raises ConnectionFailed: it failed; what it raised is the ``__cause__``.
+        """
+        try:
+            with self._leases.driver_call(self._operation_id):
+                return getattr(host, method)(*arguments)
+        except Exception as e:  # noqa: BLE001 - a host's side may raise anything
+            redact = Redactor(self.volume.provider_auth)
+            text = redact.text(f"{type(e).__name__}: {sentence(e)}".rstrip(": "))
+            found = ConnectionFailed(f"{method} on host {host.name} failed: {text}")
+            raise found from redact.cause(e)
 
     def checked(self, method: str, value: Any) -> Any:
         """What the driver returned, as it is after a round trip through JSON.

@@ -16,6 +16,7 @@ from volflow import states
 from volflow.coordination import VolumeLock
 from volflow.entitlement import Entitlement
 from volflow.exceptions import (
+    ConnectionFailed,
     DriverError,
     InvalidConnector,
     InvalidVolume,
@@ -64,6 +65,7 @@ class Run:
     :ivar compare_attempts: how often a repair of the volume has failed in a row.
     :ivar unsure_until: how long the effect of an earlier run's call may still come.
     :ivar unsure_seconds: how long the effect of a driver call that failed may still come.
+    :ivar host: the side of the host that uses the volume; None in a process of another host.
     :ivar suspends: asked at each barrier whether the run is to stop there.
     """
 
@@ -98,6 +100,7 @@ class Run:
         self.unsure_until: datetime | None = None
         self.unsure_seconds: float | None = None
         self._compares = False
+        self.host: Any = None
         self.suspends: Callable[[], bool] | None = None
         self._attachment = attachment.attachment if attachment else None
         self._cipher = cipher
@@ -143,6 +146,15 @@ class Run:
     def forced(self) -> bool:
         """True where a refusal is recorded and the operation goes on."""
         return bool(self.arguments.get("force"))
+
+    def call_host(self, method: str, *arguments: Any) -> Any:
+        """Call the side of the host that uses the volume.
+
+        :raises ConnectionFailed: it failed, or this process is another host's.
+        """
+        if self.host is None:
+            raise ConnectionFailed(f"only host {self.arguments.get('host')} does {method}")
+        return self.backend.call_host(self.host, method, *arguments)
 
     def shares_access(self) -> bool:
         """True where another attachment has the same initiator, whose ACL it needs."""

@@ -29,6 +29,12 @@ def require_unused(run: Run, initiator: str | None = None) -> None:
         raise ConnectionInUse(f"{found[0]} is logged in to volume {run.volume.id}")
 
 
+def is_logged_in(run: Run, initiator: str) -> bool:
+    """True where the backend says that an initiator is logged in."""
+    export = run.backend.export()
+    return bool(export is not None and live_sessions(export, initiator))
+
+
 def terminate_unused(run: Run, connector: Connector) -> None:
     """Take an initiator's access away unless it is logged in.
 

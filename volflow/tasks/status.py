@@ -34,7 +34,8 @@ class FinishAttach(Step):
     def do(self, run: Run) -> None:
         given = run.arguments
         instance_uuid, host = given.get("instance_uuid"), given.get("host_name")
-        mode, mountpoint = given.get("mode") or "rw", given.get("mountpoint")
+        mode = given.get("mode") or "rw"
+        mountpoint = given.get("mountpoint") or run.attachment.mountpoint
         run.notify("attach_volume", run.context, run.volume, instance_uuid, host, mountpoint)
         info = run.attachment.connection_info
         if info is not None:

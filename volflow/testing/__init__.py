@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from volflow.testing.faults import Crash, Fault, FaultyDriver, pause_heartbeat
-from volflow.testing.memory import MemoryDriver
+from volflow.testing.memory import MemoryDriver, MemoryHost
 
 if TYPE_CHECKING:
     from volflow.testing.conformance import DriverConformance
@@ -15,6 +15,7 @@ __all__ = [
     "Fault",
     "FaultyDriver",
     "MemoryDriver",
+    "MemoryHost",
     "pause_heartbeat",
 ]
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from volflow.testing.crash import Matrix, Tally
 from volflow.testing.memory import MemoryDriver
-from volflow.testing.scenarios import SCENARIOS
+from volflow.testing.scenarios import HOST_SCENARIOS, SCENARIOS
 
+EVERY = [*SCENARIOS, *HOST_SCENARIOS]
 SHOWN = 20
 """How many broken points are printed; the report has all."""
 
@@ -30,7 +31,7 @@ def explore(name: str, double: bool, step: int) -> Tally:
     :param step: of the second deaths, only each so many-th; 1: all.
     """
     logging.disable(logging.CRITICAL)
-    scenario = next(scenario for scenario in SCENARIOS if scenario.name == name)
+    scenario = next(scenario for scenario in EVERY if scenario.name == name)
     with Matrix(scenario, MemoryDriver) as matrix:
         matrix.single()
         if double:
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="where to write what was found, as JSON")
     parser.add_argument("scenarios", nargs="*", help="only these")
     given = parser.parse_args(argv)
-    names = given.scenarios or [scenario.name for scenario in SCENARIOS]
+    names = given.scenarios or [scenario.name for scenario in EVERY]
     began = time.monotonic()
     found = run(names, given.double, given.step, given.jobs)
     summary = report(found, time.monotonic() - began)

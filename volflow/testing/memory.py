@@ -15,6 +15,38 @@ PORTAL = "127.0.0.1:3260"
 IQN_PREFIX = "iqn.2010-10.org.openstack:volume-"
 
 
+class MemoryHost:
+    """A host whose disks are names; its sessions are its backend's.
+
+    :param backend: a driver with ``login`` and ``logout``, as :class:`MemoryDriver` has them.
+    """
+
+    def __init__(self, backend: Any, name: str = "a") -> None:
+        self.backend = backend
+        self.name = name
+
+    @property
+    def initiator(self) -> str:
+        """Its iSCSI name."""
+        return f"iqn.2004-10.org.example:{self.name}"
+
+    def connector(self) -> Connector:
+        return {"initiator": self.initiator, "host": self.name, "multipath": False}
+
+    def connect_volume(self, connection_info: ConnectionInfo) -> dict[str, str]:
+        volume_id = connection_info["data"]["volume_id"]
+        if not self._is_logged_in(volume_id):
+            self.backend.login(connection_info, self.initiator)
+        return {"type": "block", "path": f"/dev/disk/by-id/{volume_id}"}
+
+    def disconnect_volume(self, connection_info: ConnectionInfo) -> None:
+        self.backend.logout(connection_info["data"]["volume_id"], self.initiator)
+
+    def _is_logged_in(self, volume_id: str) -> bool:
+        found = {e.volume_id: e.sessions for e in self.backend.list_exports()}
+        return self.initiator in (found.get(volume_id) or ())
+
+
 class MemoryDriver(VolumeDriver):
     """Volumes, exports, ACLs and sessions in dictionaries.
 

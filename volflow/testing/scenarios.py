@@ -191,6 +191,14 @@ def cancel(manager: VolumeManager, volume_id: str) -> None:
     manager.cancel_operation(CONTEXT, owner)
 
 
+def connect(manager: VolumeManager, volume_id: str) -> None:
+    manager.connect_volume(CONTEXT, volume_id)
+
+
+def disconnect(manager: VolumeManager, volume_id: str) -> None:
+    manager.disconnect_volume(CONTEXT, volume_id)
+
+
 def create(manager: VolumeManager, volume_id: str) -> None:
     manager.create_volume(CONTEXT, size_gib=1, backend=BACKEND)
 
@@ -206,6 +214,7 @@ class Scenario:
     :ivar ends: the volume's statuses that are in order once everything is recovered.
     :ivar by_hand: its first state was made by a hand, so that an operator has to reconcile it.
     :ivar restarts: the target daemon was restarted in its first state.
+    :ivar on_host: the processes are those of the host that uses the volume.
     :ivar asks_sessions: it ends by itself only where the backend tells who is logged in.
     """
 
@@ -218,6 +227,7 @@ class Scenario:
     by_hand: bool = False
     restarts: bool = False
     asks_sessions: bool = False
+    on_host: bool = False
 
 
 SCENARIOS = [
@@ -345,3 +355,24 @@ SCENARIOS += [
         multiattach=True,
     ),
 ]
+HOST_SCENARIOS = [
+    Scenario("host-attach", nothing, connect, ("available", "in-use"), on_host=True),
+    Scenario("host-detach", connect, disconnect, ("in-use", "available"), on_host=True),
+    Scenario(
+        "host-attach-refused",
+        nothing,
+        connect,
+        ("available", "in-use"),
+        (("connect_volume", "after", ConnectionFailed),),
+        on_host=True,
+    ),
+    Scenario(
+        "host-detach-refused",
+        connect,
+        disconnect,
+        ("in-use", "available"),
+        (("terminate_connection", "after", ConnectionFailed),),
+        on_host=True,
+    ),
+]
+"""Scenarios of processes of the host that uses the volume; its backend lets hosts log in."""

@@ -22,6 +22,7 @@ from volflow.persistence import migrate
 from volflow.persistence.engine import Database
 from volflow.testing.faults import Fault, FaultyDriver
 from volflow.testing.invariants import violations
+from volflow.testing.memory import MemoryHost
 from volflow.testing.points import PointedDriver, Points
 from volflow.testing.scenarios import BACKEND, CONTEXT, Scenario
 
@@ -49,7 +50,7 @@ class Place:
         _do_not_sync(manager)
         return manager
 
-    def reopen(self, driver: Any) -> VolumeManager:
+    def reopen(self, driver: Any, host: Any = None) -> VolumeManager:
         """Open the next process, and skip what opening only checks: schema and key file.
 
         That and the compilation of each statement anew cost more than all that a process does
@@ -58,7 +59,7 @@ class Place:
         """
         self._begin()
         is_first = self._store is None
-        manager = self._manager(self._next_process(), driver)
+        manager = self._manager(self._next_process(), driver, host=host)
         if is_first:
             _do_not_sync(manager)
         return manager
@@ -91,7 +92,11 @@ class Place:
         return NextProcess
 
     def _manager(
-        self, cls: type[VolumeManager], driver: Any, lease_seconds: float = 60
+        self,
+        cls: type[VolumeManager],
+        driver: Any,
+        lease_seconds: float = 60,
+        host: Any = None,
     ) -> VolumeManager:
         return cls(
             self.url,
@@ -99,6 +104,7 @@ class Place:
             recover=False,
             lease_seconds=lease_seconds,
             key_file=self.directory / "volflow.key",
+            host=host,
         )
 
     def _file(self, suffix: str = "") -> Path:
@@ -145,14 +151,26 @@ class Stage:
         faulty = FaultyDriver(self.driver())
         faulty.faults = self.faults
         driver = PointedDriver(faulty, Points())
-        manager = self.place.reopen(driver)
-        driver.points = points
+        host = self._host()
+        manager = self.place.reopen(driver, host)
+        called = [driver] if host is None else [driver, host]
+        for side in called:
+            side.points = points
         try:
             with points.watching(manager.database):
                 yield manager
         finally:
-            driver.points = Points()
+            for side in called:
+                side.points = Points()
             manager.close()
+
+    def _host(self) -> PointedDriver | None:
+        """The side of the host that the process runs on, which outlives it as its backend does."""
+        if not self.scenario.on_host:
+            return None
+        faulty = FaultyDriver(MemoryHost(self.driver()))
+        faulty.faults = self.faults
+        return PointedDriver(faulty, Points())
 
     def play(self, points: Points) -> None:
         """Let the caller do its call; what it raises is the caller's."""
@@ -180,6 +198,12 @@ class Stage:
             ended = "deleted"
             with suppress(VolflowError):
                 ended = manager.get_volume(CONTEXT, self.volume_id).status
+        if self.scenario.on_host:
+            found += [
+                f"G2: {e.sessions} are logged in to a volume that is {ended}"
+                for e in self.driver().list_exports()
+                if bool(e.sessions) != (ended == "in-use")
+            ]
         if ended not in self.scenario.ends:
             found.append(f"G1: the volume ends {ended}, expected {self.scenario.ends}")
         return found, ended
