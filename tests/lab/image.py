@@ -73,8 +73,9 @@ def requirements() -> list[str]:
     """What setup.cfg says that volflow needs, and what the guest's tests need beside it."""
     config = configparser.ConfigParser()
     config.read(TREE / "setup.cfg")
-    tests = _lines(config["options.extras_require"]["test"])
-    installed = _lines(config["options"]["install_requires"])
+    extras = config["options.extras_require"]
+    tests = _lines(extras["test"])
+    installed = [*_lines(config["options"]["install_requires"]), *_lines(extras["host"])]
     return installed + [line for line in tests if re.match(r"(hypothesis|pytest)\b(?!-)", line)]
 
 

@@ -21,7 +21,7 @@ import volflow
 # a module or package directly in volflow/; "" is volflow/__init__.py, the public names.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__"}),
-    frozenset({""}),
+    frozenset({"", "brick"}),
     frozenset(
         {
             "arguments",
@@ -54,7 +54,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"backoff", "locks", "states"}),
     frozenset({"clock"}),
     frozenset({"models"}),
-    frozenset({"exceptions"}),
+    frozenset({"exceptions", "quiet"}),
     frozenset({"texts"}),
 )
 

@@ -78,7 +78,7 @@ def add_to(main: click.Group) -> None:
                 )
                 show_operation(options, manager, operation.id)
             return
-        with opened_for(options, volume_id) as manager, _naming(manager, key):
+        with opened_for(options, volume_id) as manager, naming(manager, key):
             found = manager.attach_volume(
                 context(),
                 volume_id,
@@ -127,7 +127,7 @@ def add_to(main: click.Group) -> None:
                 )
                 show_operation(options, manager, operation.id)
             return
-        with opened_for(options, volume_id) as manager, _naming(manager, key):
+        with opened_for(options, volume_id) as manager, naming(manager, key):
             found = manager.detach_volume(
                 context(), volume_id, attachment_id=attachment, force=force, operation_id=key
             )
@@ -159,7 +159,7 @@ def _read(file: IO[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _naming(manager: VolumeManager, operation_id: str) -> Iterator[None]:
+def naming(manager: VolumeManager, operation_id: str) -> Iterator[None]:
     """Name the operation to whoever hears that it failed, or interrupts it."""
     try:
         yield

@@ -12,6 +12,7 @@ from oslo_context.context import RequestContext
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from volflow.drivers.base import Host
 from volflow.exceptions import BackendNotFound, DatabaseError, InvalidInput
 from volflow.manager import VolumeManager
 from volflow.persistence.engine import Database
@@ -67,11 +68,13 @@ def opened(
     *,
     create: bool = False,
     recover: bool = False,
+    host: Host | None = None,
 ) -> Iterator[VolumeManager]:
     """Open the manager, without recovery of its own unless that is asked for.
 
     :param backends: whose drivers are made; a query needs none, and so answers also where a
         backend is down. None: all.
+    :param host: the side of this host, for commands that use it.
     :param create: a SQLite database that is not there is made.
     :raises DatabaseError: it cannot be used, or is not there.
     :raises BackendNotFound: the configuration has no such backend.
@@ -86,19 +89,23 @@ def opened(
         chosen = {k: v for k, v in settings.backends.items() if k in backends}
         settings = replace(settings, backends=chosen)
     drivers = settings.make_drivers()
-    with VolumeManager(drivers=drivers, recover=recover, **settings.arguments) as manager:
+    with VolumeManager(
+        drivers=drivers, recover=recover, host=host, **settings.arguments
+    ) as manager:
         yield manager
 
 
 @contextmanager
-def opened_for(options: Options, volume_id: str) -> Iterator[VolumeManager]:
+def opened_for(
+    options: Options, volume_id: str, host: Host | None = None
+) -> Iterator[VolumeManager]:
     """Open the manager with the driver of one volume.
 
     :raises VolumeNotFound: there is no such volume.
     """
     with opened(options) as manager:
         backend = manager.get_volume(context(), volume_id).backend
-    with opened(options, [backend]) as manager:
+    with opened(options, [backend], host=host) as manager:
         yield manager
 
 

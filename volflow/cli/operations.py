@@ -14,6 +14,7 @@ from volflow.cli.opening import Options, context, opened, require_database
 from volflow.cli.program import command
 from volflow.cli.records import operation_json, report_json
 from volflow.cli.timeline import CallRun, fold, print_timeline, timeline_json
+from volflow.drivers.base import Host
 from volflow.exceptions import DriverError, from_record
 from volflow.manager import VolumeManager
 from volflow.models import Operation, OperationState
@@ -118,9 +119,17 @@ def recover(options: Options) -> None:
     Operations that are being run now are left alone. A backend that cannot be reached is left
     out and named; the exit code is 6 then, and where an operation still needs attention.
     """
+    recover_all(options)
+
+
+def recover_all(options: Options, host: Host | None = None) -> None:
+    """Recover, print what was done, and end the command where something needs attention.
+
+    :param host: the side of this host, whose own operations then are ended, too.
+    """
     left_out = dict(_unusable(options))
     names = [n for n in options.settings().backends if n not in left_out]
-    with opened(options, names) as manager:
+    with opened(options, names, host=host) as manager:
         report = report_json(manager.recover(), left_out)
         reasons = _reasons(manager, report["needs_attention"])
     if options.json:

@@ -84,13 +84,15 @@ class Backend:
     def call_host(self, host: Any, method: str, *arguments: Any) -> Any:
         """Call the side of the host that uses the volume, with the same limit.
 
-        :raises ConnectionFailed: it failed; what it raised is the ``__cause__``.
+        :raises DriverError: it failed; what is no error of ours is the ``__cause__``.
         """
         try:
             with self._leases.driver_call(self._operation_id):
                 return getattr(host, method)(*arguments)
         except Exception as e:  # noqa: BLE001 - a host's side may raise anything
             redact = Redactor(self.volume.provider_auth)
+            if isinstance(e, DriverError):
+                raise redact.error(e) from redact.cause(e)
             text = redact.text(f"{type(e).__name__}: {sentence(e)}".rstrip(": "))
             found = ConnectionFailed(f"{method} on host {host.name} failed: {text}")
             raise found from redact.cause(e)
