@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,12 @@ def _brick(lock_directory: Path) -> tuple[Callable[..., Any], Callable[..., Any]
     :raises InvalidInput: it is not installed.
     """
     try:
-        import os_brick  # noqa: PLC0415 - an extra
+        from oslo_service import backend  # noqa: PLC0415 - an extra
+
+        # Which os-brick waits with; the default is eventlet, and nobody here uses that.
+        with suppress(backend.exceptions.BackendAlreadySelected):
+            backend.init_backend(backend.BackendType.THREADING)
+        import os_brick  # noqa: PLC0415
         from os_brick import privileged  # noqa: PLC0415
         from os_brick.initiator import connector  # noqa: PLC0415
         from oslo_concurrency import lockutils  # noqa: PLC0415

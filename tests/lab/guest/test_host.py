@@ -15,10 +15,11 @@ import pytest
 
 from tests.lab.guest import kernel
 from tests.lab.guest.backends import Lab
-from tests.lab.guest.hosts import Refused, run, wait_for
+from tests.lab.guest.hosts import Refused, run
 from tests.lab.guest.test_deaths import dies
 from volflow import RequestContext, VolumeManager
 from volflow.brick import BrickHost
+from volflow.exceptions import ConnectionFailed, ConnectionInUse
 from volflow.testing.invariants import violations
 from volflow.testing.points import PointedDriver, Points
 
@@ -58,25 +59,28 @@ class Host:
             raise Refused(done.stderr)
         return json.loads(done.stdout)
 
-    def attached(self, volume_id: str) -> str:
-        """Attach a volume, and return the path of its disk."""
-        return str(self.volflow("host", "attach", volume_id)["mountpoint"])
-
-    def opened(self, points: Points) -> VolumeManager:
+    def opened(self, points: Points | None = None, name: str | None = None) -> VolumeManager:
         """A manager of this host whose calls of driver and host are points."""
+        points = points or Points()
         driver = PointedDriver(self.lab.again(), points)
-        return VolumeManager(
-            self.url, {BACKEND: driver}, recover=False, host=PointedDriver(BrickHost(), points)
-        )
+        side = PointedDriver(BrickHost(name), points)
+        return VolumeManager(self.url, {BACKEND: driver}, recover=False, host=side)
 
-    def recover(self) -> list[str]:
-        """Recover as the host does at its boot; return what breaks a guarantee."""
-        self.volflow("host", "recover")
-        with VolumeManager(self.url, {BACKEND: self.lab.real}, recover=False) as manager:
-            return violations(manager, self.lab.real, BACKEND)
+    def connect(self, volume_id: str) -> str:
+        """Attach a volume, and return the path of its disk."""
+        with self.opened() as manager:
+            return str(manager.connect_volume(CONTEXT, volume_id).mountpoint)
 
-    def status(self, volume_id: str) -> str:
-        return str(self.volflow("volume", "show", volume_id)["status"])
+    def disconnect(self, volume_id: str) -> None:
+        with self.opened() as manager:
+            manager.disconnect_volume(CONTEXT, volume_id)
+
+    def recover(self, volume_id: str) -> tuple[str, list[str]]:
+        """Recover as the host does at its boot; the volume's status, and what breaks a promise."""
+        with self.opened() as manager:
+            manager.recover()
+            status = manager.get_volume(CONTEXT, volume_id).status
+            return str(status), violations(manager, self.lab.real, BACKEND)
 
 
 @pytest.fixture
@@ -107,26 +111,25 @@ def mount(tmp_path: Path) -> Iterator[Path]:
 @on_lvm
 def test_a_file_system_survives_detach_and_attach(host: Host, volume_id: str, mount: Path) -> None:
     """And a disk that is mounted is not taken away."""
-    path = host.attached(volume_id)
+    path = str(host.volflow("host", "attach", volume_id)["mountpoint"])
     run("mkfs.ext4", "-q", path)
     run("mount", path, mount)
     (mount / "kept").write_text("what was written")
-    with pytest.raises(Refused, match="is used by a file system on"):
-        host.volflow("host", "detach", volume_id)
+    with pytest.raises(ConnectionInUse, match="is used by a file system on"):
+        host.disconnect(volume_id)
     assert (mount / "kept").read_text() == "what was written"
     run("umount", mount)
     host.volflow("host", "detach", volume_id)
     assert sessions() == []
     assert kernel.tree() == []
 
-    path = host.attached(volume_id)
+    path = host.connect(volume_id)
 
     run("mount", path, mount)
     assert (mount / "kept").read_text() == "what was written"
     run("umount", mount)
-    host.volflow("host", "detach", volume_id)
+    host.disconnect(volume_id)
     assert kernel.tree() == []
-    assert host.status(volume_id) == "available"
 
 
 def kill(name: str) -> BaseException:
@@ -164,12 +167,12 @@ def test_an_attach_that_is_killed_leaves_neither_session_nor_reservation(
         manager.connect_volume(CONTEXT, volume_id)
 
     fatal = outside(host, attach)
-    host.volflow("host", "detach", volume_id)
+    host.disconnect(volume_id)
     assert len(fatal) >= 8
     for number in fatal:
         dying(host, number, attach)
-        assert host.recover() == []
-        assert (host.status(volume_id), sessions(), kernel.tree()) == ("available", [], [])
+        assert host.recover(volume_id) == ("available", [])
+        assert sessions() == kernel.tree() == []
 
 
 @on_lvm
@@ -179,14 +182,14 @@ def test_a_detach_that_is_killed_ends_detached(host: Host, volume_id: str) -> No
     def detach(manager: VolumeManager) -> None:
         manager.disconnect_volume(CONTEXT, volume_id)
 
-    host.attached(volume_id)
+    host.connect(volume_id)
     fatal = outside(host, detach)
     assert len(fatal) >= 6
     for number in fatal:
-        host.attached(volume_id)
+        host.connect(volume_id)
         dying(host, number, detach)
-        assert host.recover() == []
-        assert (host.status(volume_id), sessions(), kernel.tree()) == ("available", [], [])
+        assert host.recover(volume_id) == ("available", [])
+        assert sessions() == kernel.tree() == []
 
 
 @on_lvm
@@ -198,11 +201,9 @@ def test_a_host_that_is_refused_leaves_nothing(host: Host, volume_id: str) -> No
             data = {**connection_info["data"], "auth_password": "another.secret.1"}
             return super().connect_volume({**connection_info, "data": data})
 
-    manager = VolumeManager(
-        host.url, {BACKEND: host.lab.real}, recover=False, host=Lying(name="lying")
-    )
-    with manager, pytest.raises(Exception, match="connect_volume on host lying failed"):
-        manager.connect_volume(CONTEXT, volume_id)
-    wait_for("the end of the sessions", lambda: not sessions())
-    assert host.status(volume_id) == "available"
-    assert kernel.tree() == []
+    driver = {BACKEND: host.lab.real}
+    with VolumeManager(host.url, driver, recover=False, host=Lying()) as manager:
+        with pytest.raises(ConnectionFailed, match="connect_volume on host lab failed"):
+            manager.connect_volume(CONTEXT, volume_id)
+        assert manager.get_volume(CONTEXT, volume_id).status == "available"
+    assert sessions() == kernel.tree() == []
