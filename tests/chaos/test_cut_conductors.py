@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ WIRES = ("database", "board", "locks")
 HOURS = (1, -1, 24, 0)
 LIBRARY = "faketime/libfaketimeMT.so.1"
 FAKETIME = next(Path("/usr/lib").glob(f"*/{LIBRARY}"), Path(f"/usr/lib/{LIBRARY}"))
+
+
+@pytest.fixture(autouse=True)
+def forgotten_clocks() -> Iterator[None]:
+    """Remove what libfaketime keeps of each process, which one that is killed leaves behind."""
+    yield
+    for left in Path("/dev/shm").glob("*faketime_*"):
+        pid = left.name.rpartition("_")[2]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            left.unlink(missing_ok=True)
 
 
 @pytest.mark.slow
