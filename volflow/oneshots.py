@@ -57,16 +57,16 @@ def detach_given(attachment_id: str | None, force: bool) -> dict[str, Any]:
     return {"call": "detach_volume", "wanted": attachment_id, "force": force or None}
 
 
-def _asked(what: str, host: Host, ask: Callable[[], Any]) -> Any:
-    """What a host says of itself.
+def _connector_of(host: Host) -> dict[str, Any]:
+    """Who a host says that it is, under the name that its attachments record.
 
-    :raises ConnectionFailed: it cannot.
+    :raises ConnectionFailed: it cannot tell.
     """
     try:
-        return ask()
+        return {**host.connector(), "host": host.name}
     except Exception as e:
         said = f"{type(e).__name__}: {sentence(e)}".rstrip(": ")
-        raise ConnectionFailed(f"{what} of host {host.name} failed: {said}") from e
+        raise ConnectionFailed(f"host {host.name} cannot say who it is: {said}") from e
 
 
 class OneShots:
@@ -166,8 +166,7 @@ class OneShots:
         operation_id: str | None,
     ) -> Attachment:
         host = self._host()
-        connector = {**_asked("connector", host, host.connector), "host": host.name}
-        given = attach_given(connector, instance_uuid, host.name, None, mode)
+        given = attach_given(_connector_of(host), instance_uuid, host.name, None, mode)
         given |= {"call": "connect_volume", "host": host.name}
         return self._attach(context, volume_id, given, operation_id)
 

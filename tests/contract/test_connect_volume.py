@@ -84,6 +84,15 @@ def test_a_host_that_finds_no_disk_leaves_nothing(
     assert {} == backend.exports
 
 
+def test_a_host_that_cannot_say_who_it_is_changes_nothing(
+    manager: VolumeManager, context: RequestContext, side: FaultyDriver, volume: Volume
+) -> None:
+    side.faults.append(Fault("connector", "before", OSError("no /etc/iscsi/initiatorname.iscsi")))
+    with pytest.raises(exceptions.ConnectionFailed, match="host a cannot say who it is"):
+        manager.connect_volume(context, volume.id)
+    assert ["create"] == [o.kind for o in manager.list_operations(context, volume_id=volume.id)]
+
+
 def test_the_error_of_a_host_names_no_secret(
     manager: VolumeManager, context: RequestContext, side: FaultyDriver, volume: Volume
 ) -> None:

@@ -28,7 +28,8 @@ cp -r volflow volflow.egg-info pyproject.toml setup.cfg /tmp/tree/
 cp -r tests/__init__.py tests/lab /tmp/tree/tests/
 cp -r tests/unit/drivers /tmp/tree/tests/unit/
 cd /tmp/tree
-export PYTHONPATH=/tmp/tree:/lab/dependencies PYTHONPYCACHEPREFIX=/tmp/pycache
+# The dependencies bring what is compiled of them.
+export PYTHONPATH=/tmp/tree:/lab/dependencies
 export PYTHONUNBUFFERED=1 VOLFLOW_LAB=1 COLUMNS=120
 exec python3 -m pytest -p no:cacheprovider --junitxml=/lab/exchange/junit.xml {arguments}
 """

@@ -158,6 +158,7 @@ def dying(host: Host, fatal: int, play: Callable[[VolumeManager], Any]) -> None:
 
 
 @on_lvm
+@pytest.mark.slow
 def test_an_attach_that_is_killed_leaves_neither_session_nor_reservation(
     host: Host, volume_id: str
 ) -> None:
@@ -176,6 +177,7 @@ def test_an_attach_that_is_killed_leaves_neither_session_nor_reservation(
 
 
 @on_lvm
+@pytest.mark.slow
 def test_a_detach_that_is_killed_ends_detached(host: Host, volume_id: str) -> None:
     """At each call of driver and host, before it and after."""
 
