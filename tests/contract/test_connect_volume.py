@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import OpenManager
-from tests.contract.lab import HOST_B, INSTANCE_1, new_id
+from tests.contract.lab import HOST_B, INSTANCE_1, INSTANCE_2, new_id
 from volflow import Operation, RequestContext, Volume, VolumeManager, exceptions
 from volflow.drivers.base import Export
 from volflow.models import RecoveryReport
@@ -243,6 +243,37 @@ def test_a_host_gives_back_its_own_only(
     assert "in-use" == manager.disconnect_volume(context, shared.id).status
 
     assert [other.id] == [a.id for a in manager.list_attachments(context, shared.id)]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_second_attachment_of_the_host_that_fails_leaves_the_first_its_disk(
+    manager: VolumeManager,
+    context: RequestContext,
+    backend: MemoryDriver,
+    side: FaultyDriver,
+    shared: Volume,
+    when: str,
+) -> None:
+    manager.connect_volume(context, shared.id, instance_uuid=INSTANCE_1)
+    side.faults.append(Fault("connect_volume", when, RuntimeError("no such device")))
+    with pytest.raises(exceptions.ConnectionFailed):
+        manager.connect_volume(context, shared.id, instance_uuid=INSTANCE_2)
+    assert [KEY] == backend.sessions[shared.id]
+    assert 1 == len(manager.list_attachments(context, shared.id))
+
+
+def test_the_last_attachment_of_the_host_takes_the_disk_along(
+    manager: VolumeManager, context: RequestContext, backend: MemoryDriver, shared: Volume
+) -> None:
+    """And none before it, whichever goes first."""
+    first = manager.connect_volume(context, shared.id, instance_uuid=INSTANCE_1)
+    second = manager.connect_volume(context, shared.id, instance_uuid=INSTANCE_2)
+    with pytest.raises(exceptions.InvalidVolume):
+        manager.disconnect_volume(context, shared.id)
+    manager.disconnect_volume(context, shared.id, first.id)
+    assert [KEY] == backend.sessions[shared.id]
+    manager.disconnect_volume(context, shared.id, second.id)
+    assert {} == backend.sessions
 
 
 def test_a_volume_that_the_host_does_not_have_is_not_disconnected(

@@ -17,7 +17,7 @@ class ConnectHost(Step):
 
     Effect: a session, and a block device, whose path becomes the attachment's mountpoint.
     Undo: neither; found by the connection_info and never by the result, so that it is right also
-    when ``do`` died half way.
+    when ``do`` died half way. Kept while another attachment of the host needs them.
     """
 
     outside = True
@@ -33,7 +33,7 @@ class ConnectHost(Step):
 class DisconnectHost(Step):
     """Flush the host's disk, remove it and log out.
 
-    Effect: no session and no device any more; nobody looks at the backend for one.
+    Effect: no session and no device any more, unless another attachment of the host needs them.
     Undo: both again.
     """
 
@@ -56,6 +56,8 @@ def _connect(run: Run) -> str | None:
 
 
 def _disconnect(run: Run) -> None:
+    if run.shares_access():
+        return
     if run.host is None:
         require_unused(run, run.initiator)
     else:

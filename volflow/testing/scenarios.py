@@ -195,8 +195,18 @@ def connect(manager: VolumeManager, volume_id: str) -> None:
     manager.connect_volume(CONTEXT, volume_id)
 
 
+def connect_twice(manager: VolumeManager, volume_id: str) -> None:
+    connect(manager, volume_id)
+    connect(manager, volume_id)
+
+
 def disconnect(manager: VolumeManager, volume_id: str) -> None:
     manager.disconnect_volume(CONTEXT, volume_id)
+
+
+def disconnect_first(manager: VolumeManager, volume_id: str) -> None:
+    first, *_ = manager.list_attachments(CONTEXT, volume_id)
+    manager.disconnect_volume(CONTEXT, volume_id, first.id)
 
 
 def create(manager: VolumeManager, volume_id: str) -> None:
@@ -358,6 +368,15 @@ SCENARIOS += [
 HOST_SCENARIOS = [
     Scenario("host-attach", nothing, connect, ("available", "in-use"), on_host=True),
     Scenario("host-detach", connect, disconnect, ("in-use", "available"), on_host=True),
+    Scenario("host-second", connect, connect, ("in-use",), multiattach=True, on_host=True),
+    Scenario(
+        "host-detach-one",
+        connect_twice,
+        disconnect_first,
+        ("in-use",),
+        multiattach=True,
+        on_host=True,
+    ),
     Scenario(
         "host-attach-refused",
         nothing,
