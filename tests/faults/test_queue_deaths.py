@@ -89,7 +89,11 @@ class BoardPlace(Place):
     board: Any = None
 
     def _manager(
-        self, cls: type[VolumeManager], driver: Any, lease_seconds: float = LEASE_SECONDS
+        self,
+        cls: type[VolumeManager],
+        driver: Any,
+        lease_seconds: float = LEASE_SECONDS,
+        host: Any = None,
     ) -> VolumeManager:
         board = self.board
 
@@ -97,7 +101,7 @@ class BoardPlace(Place):
             def __init__(self, *arguments: Any, **options: Any) -> None:
                 super().__init__(*arguments, board=board, **options)
 
-        return super()._manager(WithBoard, driver, lease_seconds)
+        return super()._manager(WithBoard, driver, lease_seconds, host)
 
 
 class Stage:

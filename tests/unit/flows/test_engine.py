@@ -92,7 +92,11 @@ def test_the_stored_names_are_a_format() -> None:
         "remove-attachment",
         "finalize",
     ) == PHASES["detach_volume"].tasks
+    attach, detach = PHASES["attach_volume"].tasks, PHASES["detach_volume"].tasks
+    assert (*attach[:-1], "connect-host", "finalize") == PHASES["connect_volume"].tasks
+    assert ("update-status", "disconnect-host", *detach[1:]) == PHASES["disconnect_volume"].tasks
     assert {
+        "abandon",
         "unreserve_volume",
         "roll_detaching",
         "cancel_operation",
