@@ -76,7 +76,9 @@ def history(volume_id: str, calls: Iterable[Call], tables: Tables) -> list[Event
                 name = f"{call.request.name} {action.what}"
                 events.append(Event(name, action, call.began, call.ended, certain))
                 if action.what == "take":
-                    begun.setdefault(action.who, call.began)
+                    # A call that stood still is heard of after its twin.
+                    earliest = min(call.began, begun.get(action.who, call.began))
+                    begun[action.who] = earliest
     for operation_id, began in begun.items():
         operation = attaches.get(operation_id)
         if operation is not None and _is_over(operation, tables):
