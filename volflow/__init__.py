@@ -3,7 +3,7 @@
 from oslo_context.context import RequestContext
 
 from volflow import exceptions
-from volflow import quiet as _quiet  # noqa: F401 - before all others
+from volflow import quiet as _quiet  # noqa: F401 - before futurist is
 from volflow.manager import VolumeManager
 from volflow.models import (
     Attachment,

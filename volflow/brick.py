@@ -6,14 +6,13 @@ Needs the extra ``volflow[host]``, and root: logging in and removing disks is th
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from volflow.drivers.command import CommandMissing, run
 from volflow.exceptions import ConnectionInUse, InvalidInput
 from volflow.models import ConnectionInfo, Connector
 
@@ -110,15 +109,9 @@ def _holders(device: Path) -> Iterator[str]:
 def _end_nvme(data: Mapping[str, Any]) -> None:
     """Log out of a subsystem: os-brick leaves that to the target."""
     nqn = data.get("target_nqn") or data.get("nqn")
-    nvme = shutil.which("nvme")
-    if nqn and nvme:
-        subprocess.run(
-            [nvme, "disconnect", "-n", str(nqn)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=NVME_SECONDS,
-            check=True,
-        )
+    if nqn:
+        with suppress(CommandMissing):
+            run(["nvme", "disconnect", "-n", str(nqn)], timeout=NVME_SECONDS)
 
 
 def _text(value: Any) -> Any:

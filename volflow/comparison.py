@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from oslo_context.context import RequestContext
+from sqlalchemy.engine import Connection
 
 from volflow.calls import new_operation
 from volflow.doubts import Doubts
@@ -138,9 +139,10 @@ class Comparison:
         :returns: (``cleaned`` or ``needs_attention``, operation id) of each repair.
         :raises DriverError: the backend cannot tell.
         """
-        due = {a.volume_id: a for a in self._asked([backend]) if not self._doubts.seconds_to(a)}
         with self._runner.database.read() as connection:
+            asked = self._asked(connection, frozenset([backend]))
             waiting = set() if eager else audit.waiting_repairs(connection, backend)
+        due = {a.volume_id: a for a in asked if not self._doubts.seconds_to(a)}
         suspects = self.suspects(backend) - waiting if whole else set()
         for key, found in self.verified(backend, suspects | set(due)).items():
             if not found and key in due and not due[key].attached:
@@ -152,22 +154,21 @@ class Comparison:
 
     def next_due(self) -> float | None:
         """Seconds until the next comparison of a volume; None where none is to come."""
-        asked = self._asked(self._runner.runs.backends)
+        with self._runner.database.read() as connection:
+            asked = self._asked(connection, frozenset(self._runner.runs.backends))
         return min(map(self._doubts.seconds_to, asked), default=None)
 
-    def _asked(self, backends: Iterable[str]) -> list[Asked]:
-        among = frozenset(backends)
-        with self._runner.database.read() as connection:
-            asked = audit.asked_comparisons(connection, among)
-        self._doubts.see(asked, among)
+    def _asked(self, connection: Connection, backends: frozenset[str]) -> list[Asked]:
+        asked = audit.asked_comparisons(connection, backends)
+        self._doubts.see(asked, backends)
         return asked
 
     def _recovered(
         self, volume_id: str, found: list[Difference], asked: Asked | None
     ) -> tuple[str, str] | None:
-        ends = asked is not None and self._doubts.is_over(asked)
+        ended = asked.doubt if asked is not None and self._doubts.is_over(asked) else None
         try:
-            run = self.repair(volume_id, ended=asked.doubt if asked and ends else None)
+            run = self.repair(volume_id, ended=ended)
         except (Stale, AlreadyRunning, Cancelled):
             return None  # somebody changes it, or repairs it
         except VolflowError as e:

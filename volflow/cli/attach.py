@@ -10,11 +10,9 @@ from typing import IO, Any, TypeVar
 
 import click
 
-from volflow.cli import output
 from volflow.cli.opening import Options, context, opened, opened_for
 from volflow.cli.operations import show_operation
 from volflow.cli.program import command
-from volflow.cli.records import attachment_json
 from volflow.cli.volumes import print_attachment, print_volume
 from volflow.exceptions import InvalidConnector, InvalidInput, VolflowError
 from volflow.manager import VolumeManager
@@ -89,10 +87,7 @@ def add_to(main: click.Group) -> None:
                 mode=given["mode"],
                 operation_id=key,
             )
-        if options.json:
-            output.print_json(attachment_json(found, secrets=show_secrets))
-        else:
-            print_attachment(found, secrets=show_secrets)
+        print_attachment(options, found, secrets=show_secrets)
 
     @command(main, "detach", short_help="Detach a volume.")
     @click.argument("volume_id", metavar="VOLUME")

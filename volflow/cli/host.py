@@ -9,12 +9,10 @@ from typing import Any, TypeVar
 import click
 
 from volflow.brick import BrickHost
-from volflow.cli import output
 from volflow.cli.attach import naming
 from volflow.cli.opening import Options, context, opened_for
 from volflow.cli.operations import recover_all
 from volflow.cli.program import command
-from volflow.cli.records import attachment_json
 from volflow.cli.volumes import print_attachment, print_volume
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,10 +61,7 @@ def attach(
     side, key = BrickHost(**who), operation_id or str(uuid.uuid4())
     with opened_for(options, volume_id, side) as manager, naming(manager, key):
         found = manager.connect_volume(context(), volume_id, instance, mode, key)
-    if options.json:
-        output.print_json(attachment_json(found, secrets=False))
-    else:
-        print_attachment(found, secrets=False)
+    print_attachment(options, found, secrets=False)
 
 
 @command(host, "detach", short_help="Remove a volume's disk from this host, and detach it.")

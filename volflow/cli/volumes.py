@@ -120,12 +120,15 @@ def print_volume(
     )
     for attachment in attachments:
         click.echo()
-        print_attachment(attachment, secrets=secrets)
+        print_attachment(options, attachment, secrets=secrets)
 
 
-def print_attachment(attachment: Attachment, *, secrets: bool) -> None:
-    """Write an attachment with its connection, for people."""
+def print_attachment(options: Options, attachment: Attachment, *, secrets: bool) -> None:
+    """Write an attachment with its connection."""
     shown = attachment_json(attachment, secrets=secrets)
+    if options.json:
+        output.print_json(shown)
+        return
     info = shown["connection_info"] or {}
     connector = shown["connector"] or {}
     output.print_fields(

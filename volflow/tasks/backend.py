@@ -90,12 +90,8 @@ class Backend:
             with self._leases.driver_call(self._operation_id):
                 return getattr(host, method)(*arguments)
         except Exception as e:  # noqa: BLE001 - a host's side may raise anything
-            redact = Redactor(self.volume.provider_auth)
-            if isinstance(e, DriverError):
-                raise redact.error(e) from redact.cause(e)
-            text = redact.text(f"{type(e).__name__}: {sentence(e)}".rstrip(": "))
-            found = ConnectionFailed(f"{method} on host {host.name} failed: {text}")
-            raise found from redact.cause(e)
+            error = self._translated(ConnectionFailed, f"{method} on host {host.name}", e)
+            raise error from error.__cause__
 
     def checked(self, method: str, value: Any) -> Any:
         """What the driver returned, as it is after a round trip through JSON.
@@ -128,10 +124,13 @@ class Backend:
 
     def translated(self, what: str, error: Exception) -> Exception:
         """An error as a caller may see it: of ours, and without the volume's secret."""
+        return self._translated(DriverError, f"{what} of backend {self.volume.backend}", error)
+
+    def _translated(self, kind: type[DriverError], what: str, error: Exception) -> Exception:
         redact = Redactor(self.volume.provider_auth)
         if isinstance(error, (DriverError, InvalidConnector)):
             return redact.error(error)
         text = redact.text(f"{type(error).__name__}: {sentence(error)}".rstrip(": "))
-        found = DriverError(f"{what} of backend {self.volume.backend} failed: {text}")
+        found = kind(f"{what} failed: {text}")
         found.__cause__ = redact.cause(error)
         return found
