@@ -85,10 +85,10 @@ def _matching_cipher(database: Database, path: Path) -> Cipher:
             f"the key file {path} is not the one of {database.name}: it lacks the key with "
             f"fingerprint {min(missing)}"
         )
-    for fingerprint in cipher.fingerprints:
-        if fingerprint not in known:
-            _remember(database, fingerprint)
-    if set(cipher.fingerprints) < _fingerprints(database):
+    new = set(cipher.fingerprints) - known
+    for fingerprint in new:
+        _remember(database, fingerprint)
+    if new and set(cipher.fingerprints) < _fingerprints(database):
         raise DatabaseError(f"the key file {path} is not the one of {database.name}")
     return cipher
 

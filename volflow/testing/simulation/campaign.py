@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import traceback
 from collections import Counter
@@ -109,6 +110,7 @@ def _player(
 ) -> None:
     try:
         with Template() as template:
+            gc.freeze()  # each seed collects its garbage: not all modules, again and again
             for seed in seeds:
                 results.put(play(template, seed, kinds))
     except Exception:  # noqa: BLE001 - whoever waits for the result hears of it
