@@ -18,6 +18,7 @@ from tests.lab.machine import Failed, Machine, require_qemu
 
 RESULTS = TREE / "build" / "lab"
 SECONDS = 3600.0
+REBOOT = "tests/lab/guest/test_reboot.py"
 
 SCRIPT = """
 set -e
@@ -31,7 +32,7 @@ cd /tmp/tree
 # The dependencies bring what is compiled of them.
 export PYTHONPATH=/tmp/tree:/lab/dependencies
 export PYTHONUNBUFFERED=1 VOLFLOW_LAB=1 COLUMNS=120
-exec python3 -m pytest -p no:cacheprovider --junitxml=/lab/exchange/junit.xml {arguments}
+exec python3 -m pytest -p no:cacheprovider --junitxml=/lab/exchange/{junit} {arguments}
 """
 
 
@@ -65,9 +66,24 @@ def main(argv: list[str]) -> int:
 
 
 def _test(machine: Machine, arguments: list[str], seconds: float) -> int:
-    if not any(word.startswith("tests/") for word in arguments):
-        arguments = ["tests/lab/guest", *arguments]
-    return machine.run(SCRIPT.format(arguments=shlex.join(arguments)), seconds)
+    if any(word.startswith("tests/") for word in arguments):
+        return _pytest(machine, "junit.xml", arguments, seconds)
+    without = ["tests/lab/guest", f"--ignore={REBOOT}"]
+    code = _pytest(machine, "junit.xml", [*without, *arguments], seconds)
+    return code or _reboot(machine, seconds)
+
+
+def _reboot(machine: Machine, seconds: float) -> int:
+    """Lose power between two tests."""
+    code = _pytest(machine, "junit-before.xml", [REBOOT, "-v", "-k", "before"], seconds)
+    if code:
+        return code
+    machine.lose_power()
+    return _pytest(machine, "junit-after.xml", [REBOOT, "-v", "-k", "after"], seconds)
+
+
+def _pytest(machine: Machine, junit: str, arguments: list[str], seconds: float) -> int:
+    return machine.run(SCRIPT.format(junit=junit, arguments=shlex.join(arguments)), seconds)
 
 
 def _serve(machine: Machine) -> int:
@@ -86,7 +102,8 @@ def _serve(machine: Machine) -> int:
 def _keep(machine: Machine) -> None:
     """Bring back JUnit's file and the console of the kernel."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for found in (machine.exchange / "junit.xml", machine.exchange / "times.txt", machine.console):
+    junit = machine.exchange.glob("junit*.xml")
+    for found in (*junit, machine.exchange / "times.txt", machine.console):
         kept = RESULTS / found.name
         kept.unlink(missing_ok=True)
         if found.exists():

@@ -23,8 +23,11 @@ mount -t configfs none /sys/kernel/config
 udevadm settle
 
 # A volume group with a thin pool, and the daemon of the kernel's own initiator.
-vgcreate --yes --quiet --physicalextentsize 4m lab /dev/vdb
-lvcreate --yes --quiet --size 2g --thin lab/pool
+# After a loss of power they are there.
+if ! vgchange --quiet --activate y lab; then
+    vgcreate --yes --quiet --physicalextentsize 4m lab /dev/vdb
+    lvcreate --yes --quiet --size 2g --thin lab/pool
+fi
 iscsid
 
 touch $exchange/booted
