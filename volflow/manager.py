@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from oslo_context.context import RequestContext
 
@@ -38,6 +38,7 @@ from volflow.models import Conductor as LivingConductor
 from volflow.oneshots import OneShots
 from volflow.opening import open_store
 from volflow.persistence import queue
+from volflow.persistence.history import JsonLines, purge
 from volflow.persistence.records import Records
 from volflow.persistence.rekey import reencrypt
 from volflow.reconcile import Reconciler
@@ -47,6 +48,9 @@ from volflow.runs import Limits, Runs
 from volflow.settings import load_settings
 
 LOG = logging.getLogger(__name__)
+
+PURGE_SECONDS_MIN = 3600
+"""So long an operation is kept at least, for callers that repeat their call."""
 
 
 class VolumeManager:
@@ -654,6 +658,24 @@ class VolumeManager:
         :returns: how many secrets were written.
         """
         return reencrypt(self.database, self._cipher)
+
+    def purge(
+        self, older_than: float, archive: IO[str] | None = None
+    ) -> Iterator[tuple[str, int]]:
+        """Delete what ended so many seconds ago: it is an iterator, one step a batch.
+
+        Settled operations with their flows and timelines go, and then detached attachments and
+        deleted volumes that no operation tells of. What a caller repeats with the id of an
+        operation that is gone is done anew: keep them for longer than any caller repeats.
+
+        :param older_than: seconds, at least an hour.
+        :param archive: where each row is written first, as JSON, one a line; secrets are left out.
+        :returns: the table and the number of its rows that each batch took away.
+        :raises InvalidInput: it is less than an hour.
+        """
+        if not older_than >= PURGE_SECONDS_MIN:
+            raise InvalidInput(f"older_than has to be at least {PURGE_SECONDS_MIN} seconds")
+        return purge(self.database, older_than, None if archive is None else JsonLines(archive))
 
     def _limit(self, wanted: Mapping[str, int | None]) -> None:
         if not wanted:

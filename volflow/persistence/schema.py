@@ -140,6 +140,7 @@ volumes = Table(
     Index("ix_volumes_created", "created_at", "id"),
     Index("ix_volumes_status", "status", "created_at", "id"),
     Index("ix_volumes_operation", "operation_id"),
+    Index("ix_volumes_deleted", "deleted_at", "id"),
     **TABLE_OPTIONS,
 )
 """``operation_id`` is the owner of a volume that is being changed; ``revision`` rises with every
@@ -165,6 +166,7 @@ attachments = Table(
     Column("attached_at", Instant),
     Column("detached_at", Instant),
     Index("ix_attachments_volume", "volume_id", "detached_at"),
+    Index("ix_attachments_detached", "detached_at", "id"),
     **TABLE_OPTIONS,
 )
 """``initiator`` is the key of the ACL, recorded before the ACL is made."""

@@ -105,3 +105,22 @@ def test_a_server_that_says_nothing_is_given_up(
         silent.listen()
         url = f"postgresql+psycopg://u:p@127.0.0.1:{silent.getsockname()[1]}/db"
         assert "timeout" in sh.refused(7, "--database", url, "db", "version")
+
+
+def test_purge_counts_what_it_deletes(sh: Shell, tmp_path: Path) -> None:
+    """When nothing is old enough, nothing."""
+    sh.volume()
+    kept = tmp_path / "kept.jsonl"
+    found = sh.json("db", "purge", "--older-than", "30d", "--archive", str(kept))
+    assert {"purged": {"operations": 0, "attachments": 0, "volumes": 0}} == found
+    assert "0 operations" in sh.ok("db", "purge", "--older-than", "90m")
+
+
+@pytest.mark.parametrize("age", ["30", "d", "1.5h", "-2d", "1y", ""])
+def test_what_is_no_age_is_refused(sh: Shell, age: str) -> None:
+    assert "is no age" in sh.refused(2, "db", "purge", "--older-than", age)
+
+
+def test_an_age_below_an_hour_is_refused(sh: Shell) -> None:
+    sh.volume()
+    assert "3600 seconds" in sh.refused(2, "db", "purge", "--older-than", "59m")

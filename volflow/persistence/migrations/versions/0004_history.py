@@ -1,0 +1,20 @@
+"""Indexes by which what ended long ago is found, and taken away."""
+
+from __future__ import annotations
+
+from volflow.persistence.migrations import steps
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    steps.create_index("ix_attachments_detached", "attachments", ["detached_at", "id"])
+    steps.create_index("ix_volumes_deleted", "volumes", ["deleted_at", "id"])
+
+
+def downgrade() -> None:
+    steps.drop_index("ix_volumes_deleted", "volumes")
+    steps.drop_index("ix_attachments_detached", "attachments")
