@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -22,6 +23,7 @@ from volflow.jobs.conductor import Conductor
 from volflow.jobs.service import Jobs
 from volflow.joining import Joiner
 from volflow.leases import Leases
+from volflow.mass import JOBS, Outcome, each
 from volflow.models import (
     Attachment,
     ConnectionInfo,
@@ -445,6 +447,49 @@ class VolumeManager:
         return self._one_shots.detach_volume(
             context, _volume_id(volume_id), attachment, check.flag("force", force), key
         )
+
+    def attach_volumes(
+        self,
+        context: RequestContext,
+        volume_ids: Iterable[str],
+        connector: Connector,
+        host_name: str | None = None,
+        mode: str = "rw",
+        jobs: int = JOBS,
+    ) -> Iterator[Outcome[Attachment]]:
+        """Attach many volumes to one host, each by an operation of its own.
+
+        :param jobs: how many at a time.
+        :returns: how each of them ended, as soon as it has; what was refused is undone.
+        :raises InvalidInput: ``jobs`` is less than 1.
+        """
+        given = (connector, None, host_name, None, mode)
+        calls = ((key, partial(self.attach_volume, context, key, *given)) for key in volume_ids)
+        return each(calls, check.count("jobs", jobs))
+
+    def detach_volumes(
+        self,
+        context: RequestContext,
+        host_name: str,
+        force: bool = False,
+        jobs: int = JOBS,
+    ) -> Iterator[Outcome[Volume]]:
+        """Detach all that a host has, as after its death, each by an operation of its own.
+
+        :param force: cut the host where it is logged in, and go on over a backend that refuses.
+        :param jobs: how many at a time.
+        :returns: how each of them ended, as soon as it has; those that were refused are as before.
+        :raises InvalidInput: ``jobs`` is less than 1.
+        """
+        host = check.text("host_name", host_name)
+        calls = [
+            (
+                found.volume_id,
+                partial(self.detach_volume, context, found.volume_id, found.id, force),
+            )
+            for found in self._records.attachments_of(host)
+        ]
+        return each(calls, check.count("jobs", jobs))
 
     def connect_volume(
         self,

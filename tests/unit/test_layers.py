@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "jobs",
             "joining",
             "manager",
+            "mass",
             "oneshots",
             "opening",
             "queueing",

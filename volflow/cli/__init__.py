@@ -5,7 +5,17 @@ from __future__ import annotations
 import click
 
 from volflow import __version__
-from volflow.cli import attach, conductors, database, exits, host, operations, reconcile, volumes
+from volflow.cli import (
+    attach,
+    conductors,
+    database,
+    evacuate,
+    exits,
+    host,
+    operations,
+    reconcile,
+    volumes,
+)
 from volflow.cli.demo import add_demo
 from volflow.cli.opening import Options
 from volflow.cli.program import Program, common_options
@@ -24,6 +34,7 @@ def main(ctx: click.Context) -> None:
 
 volumes.add_to(main)
 attach.add_to(main)
+evacuate.add_to(main)
 host.add_to(main)
 operations.add_to(main)
 conductors.add_to(main)

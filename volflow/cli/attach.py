@@ -56,7 +56,7 @@ def add_to(main: click.Group) -> None:
         repeated after a lost reply; it then prints the same attachment. With --submit a conductor
         does it: the command prints the operation, and `volflow operation wait` waits for it.
         """
-        connector = _connector(given)
+        connector = connector_of(given)
         host = given["host"] or connector.get("host")
         if not host and not given["instance"]:
             raise InvalidInput("name who uses the volume with --host or --instance")
@@ -130,7 +130,7 @@ def add_to(main: click.Group) -> None:
         print_volume(options, found, left, secrets=False)
 
 
-def _connector(given: dict[str, Any]) -> dict[str, Any]:
+def connector_of(given: dict[str, Any]) -> dict[str, Any]:
     """Put the connector together from its file and the options."""
     found = _read(given["connector"]) if given["connector"] else {}
     for name in ("initiator", "host"):

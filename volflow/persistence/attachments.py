@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import Select, and_, bindparam, select
 from sqlalchemy.engine import Connection
 
 from volflow.exceptions import DatabaseError
@@ -53,6 +53,15 @@ class Attachments:
             query = query.where(_T.volume_id == volume_id)
         if live:
             query = query.where(_T.detached_at.is_(None))
+        return [*self._understood(connection, query)]
+
+    def of_host(self, connection: Connection, host: str | None) -> Sequence[Attachment]:
+        """The attachments of a host that count, oldest first."""
+        attached = AttachStatus.ATTACHED.value
+        query = _ALL.where(_T.attached_host == host, _T.detached_at.is_(None))
+        return self._understood(connection, query.where(_T.attach_status == attached))
+
+    def _understood(self, connection: Connection, query: Select[Any]) -> Sequence[Attachment]:
         rows = connection.execute(query).mappings().all()
         found = []
         for row in rows:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from volflow.exceptions import (
     AttachmentNotFound,
     OperationNotFound,
@@ -103,6 +105,11 @@ class Records:
         """Attachments, oldest first."""
         with self._database.read() as connection:
             return self._attachments.list(connection, volume_id, live)
+
+    def attachments_of(self, host: str | None) -> Sequence[Attachment]:
+        """The live attachments of a host that are at rest, oldest first."""
+        with self._database.read() as connection:
+            return self._attachments.of_host(connection, host)
 
     def find_operation(self, operation_id: str) -> StoredOperation | None:
         """The operation, or None."""

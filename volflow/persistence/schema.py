@@ -167,6 +167,7 @@ attachments = Table(
     Column("detached_at", Instant),
     Index("ix_attachments_volume", "volume_id", "detached_at"),
     Index("ix_attachments_detached", "detached_at", "id"),
+    Index("ix_attachments_host", "attached_host", "detached_at"),
     **TABLE_OPTIONS,
 )
 """``initiator`` is the key of the ACL, recorded before the ACL is made."""

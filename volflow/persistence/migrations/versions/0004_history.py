@@ -1,4 +1,4 @@
-"""Indexes by which what ended long ago is found, and taken away."""
+"""Indexes by which what ended long ago is found, and what a host has."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ depends_on = None
 
 def upgrade() -> None:
     steps.create_index("ix_attachments_detached", "attachments", ["detached_at", "id"])
+    steps.create_index("ix_attachments_host", "attachments", ["attached_host", "detached_at"])
     steps.create_index("ix_volumes_deleted", "volumes", ["deleted_at", "id"])
 
 
 def downgrade() -> None:
     steps.drop_index("ix_volumes_deleted", "volumes")
+    steps.drop_index("ix_attachments_host", "attachments")
     steps.drop_index("ix_attachments_detached", "attachments")
