@@ -23,7 +23,7 @@ from volflow.jobs.conductor import Conductor
 from volflow.jobs.service import Jobs
 from volflow.joining import Joiner
 from volflow.leases import Leases
-from volflow.mass import JOBS, Outcome, each
+from volflow.mass import JOBS, Mass, Outcome
 from volflow.models import (
     Attachment,
     ConnectionInfo,
@@ -463,9 +463,9 @@ class VolumeManager:
         :returns: how each of them ended, as soon as it has; what was refused is undone.
         :raises InvalidInput: ``jobs`` is less than 1.
         """
+        jobs = check.count("jobs", jobs)
         given = (connector, None, host_name, None, mode)
-        calls = ((key, partial(self.attach_volume, context, key, *given)) for key in volume_ids)
-        return each(calls, check.count("jobs", jobs))
+        return self._mass(context).attach(volume_ids, jobs, *given)
 
     def detach_volumes(
         self,
@@ -481,15 +481,39 @@ class VolumeManager:
         :returns: how each of them ended, as soon as it has; those that were refused are as before.
         :raises InvalidInput: ``jobs`` is less than 1.
         """
-        host = check.text("host_name", host_name)
-        calls = [
-            (
-                found.volume_id,
-                partial(self.detach_volume, context, found.volume_id, found.id, force),
-            )
-            for found in self._records.attachments_of(host)
-        ]
-        return each(calls, check.count("jobs", jobs))
+        host = check.text("host_name", host_name, optional=False)
+        cut, jobs = check.flag("force", force), check.count("jobs", jobs)
+        return self._mass(context).detach(host, cut, jobs)
+
+    def move_volumes(
+        self,
+        context: RequestContext,
+        host_name: str,
+        connector: Connector,
+        to: str,
+        force: bool = False,
+        jobs: int = JOBS,
+    ) -> Iterator[Outcome[Attachment]]:
+        """Detach all that a host has, and attach each at once to another host, as it was.
+
+        The instance, the mount point and the mode stay. What a death interrupts between the two
+        is detached: at most ``jobs`` volumes.
+
+        :param connector: the other host's; ``to`` is its name.
+        :param force: cut the host where it is logged in, and go on over a backend that refuses.
+        :param jobs: how many at a time.
+        :returns: how each of them ended, as soon as it has; what was refused at ``detach`` is as
+            before, and at ``attach`` it is detached.
+        :raises InvalidInput: ``jobs`` is less than 1.
+        """
+        host = check.text("host_name", host_name, optional=False)
+        other = check.text("to", to, optional=False)
+        cut, jobs = check.flag("force", force), check.count("jobs", jobs)
+        return self._mass(context).move(host, connector, other, cut, jobs)
+
+    def _mass(self, context: RequestContext) -> Mass:
+        attach, detach = partial(self.attach_volume, context), partial(self.detach_volume, context)
+        return Mass(attach, detach, self._records)
 
     def connect_volume(
         self,

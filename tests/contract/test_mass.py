@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.conftest import OpenManager
-from tests.contract.lab import HOST_A, HOST_B
-from volflow import RequestContext, VolumeManager, exceptions
+from tests.contract.lab import HOST_A, HOST_B, INSTANCE_1
+from volflow import RequestContext, Volume, VolumeManager, exceptions
 from volflow.mass import each
 from volflow.testing import Fault, FaultyDriver, MemoryDriver
 from volflow.testing.invariants import violations
@@ -31,13 +31,57 @@ def test_all_volumes_of_a_host_go_to_another(
     other = manager.create_volume(context, 1, "lab").id
     manager.attach_volume(context, other, HOST_B, host_name="b")
 
-    gone = [o.volume_id for o in manager.detach_volumes(context, "a") if o.error is None]
-    moved = list(manager.attach_volumes(context, gone, HOST_B, host_name="b"))
+    moved = list(manager.move_volumes(context, "a", HOST_B, "b"))
 
-    assert set(many) == set(gone)
+    assert set(many) == {o.volume_id for o in moved}
     assert all(o.result and o.result.attached_host == "b" for o in moved)
     assert MANY + 1 == len(manager.list_attachments(context))
     assert [] == violations(manager, backend, "lab")
+
+
+def test_what_moves_stays_as_it_was(
+    manager: VolumeManager, context: RequestContext, volume: Volume
+) -> None:
+    """When an instance has it, read-only, at a mount point."""
+    manager.attach_volume(context, volume.id, HOST_A, INSTANCE_1, "a", "/dev/vdc", "ro")
+    (moved,) = manager.move_volumes(context, "a", HOST_B, "b")
+    found = moved.result
+    assert found is not None
+    assert ("b", INSTANCE_1, "/dev/vdc", "ro") == (
+        found.attached_host,
+        found.instance_uuid,
+        found.mountpoint,
+        found.attach_mode,
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "step", "status"),
+    [("remove_export", "detach", "in-use"), ("create_export", "attach", "available")],
+)
+def test_a_step_that_is_refused_is_told_with_what_is_left(
+    manager: VolumeManager,
+    context: RequestContext,
+    faulty: FaultyDriver,
+    attached: Volume,
+    call: str,
+    step: str,
+    status: str,
+) -> None:
+    faulty.faults += [Fault(call, "before", exceptions.ExportFailed("full"))]
+    (moved,) = manager.move_volumes(context, "a", HOST_B, "b")
+    assert (step, None) == (moved.step, moved.result)
+    assert "full" in str(moved.error)
+    assert status == manager.get_volume(context, attached.id).status
+
+
+def test_no_host_is_not_every_host(manager: VolumeManager, context: RequestContext) -> None:
+    """When a name is missing, nothing is detached of attachments that have none either."""
+    for host in (None, ""):
+        with pytest.raises(exceptions.InvalidInput, match="host_name"):
+            manager.detach_volumes(context, host)  # type: ignore[arg-type]
+        with pytest.raises(exceptions.InvalidInput, match="host_name"):
+            manager.move_volumes(context, host, HOST_B, "b")  # type: ignore[arg-type]
 
 
 def test_what_is_refused_is_told_and_keeps_no_other_from_going_on(
@@ -95,7 +139,7 @@ def test_no_more_go_on_at_a_time_than_were_asked_for() -> None:
         with lock:
             going -= 1
 
-    assert 20 == len(list(each(((str(n), call) for n in range(20)), 3)))
+    assert 20 == len(list(each(((str(n), [("call", call)]) for n in range(20)), 3)))
     assert most <= 3
 
 
@@ -105,7 +149,7 @@ def test_who_stops_listening_stops_the_rest() -> None:
 
     def calls() -> Iterator[tuple[str, object]]:
         for number in range(100):
-            yield str(number), lambda number=number: begun.append(number)
+            yield str(number), [("call", lambda number=number: begun.append(number))]
 
     found = each(calls(), 2)  # type: ignore[arg-type]
     next(found)

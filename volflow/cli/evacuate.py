@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import IO, Any, TypeVar
+from collections.abc import Iterator
+from typing import IO, Any
 
 import click
 from rich.console import Console
@@ -14,9 +14,6 @@ from volflow.cli.attach import connector_of
 from volflow.cli.opening import Options, context, opened
 from volflow.cli.program import command
 from volflow.mass import JOBS, Outcome
-from volflow.models import Attachment
-
-T = TypeVar("T")
 
 
 def add_to(main: click.Group) -> None:
@@ -47,29 +44,30 @@ def evacuate(
     force: bool,
     jobs: int,
 ) -> None:
-    """Detach every volume that HOST has, some at a time, and attach them to another host.
+    """Detach every volume that HOST has, and attach each at once to another host.
 
-    Each is an operation of its own: what is refused is undone and told, and keeps no other from
-    going on. The command may be repeated for the rest. The exit code is 6 where some are left.
+    Each is an operation of its own, some at a time: what is refused is undone and told, and keeps
+    no other from going on. Instance, mount point and mode stay. The command may be repeated for
+    the rest. The exit code is 6 where something was refused.
     """
     if to is None and (initiator or connector):
         raise click.UsageError("--initiator and --connector go with --to")
     given = {"initiator": initiator, "host": to, "connector": connector, "multipath": False}
     found = connector_of(given) if to else None
+    outcomes: Iterator[Outcome[Any]]
     with opened(options, None) as manager:
         count = sum(a.attached_host == host for a in manager.list_attachments(context()))
-        gone = _heard("detaching", count, manager.detach_volumes(context(), host, force, jobs))
-        ids = [outcome.volume_id for outcome in gone if outcome.error is None]
-        come: list[Outcome[Attachment]] = []
-        if found is not None:
-            moved = manager.attach_volumes(context(), ids, found, to, jobs=jobs)
-            come = _heard("attaching", len(ids), moved)
-    _show(options, gone, come)
-    if any(outcome.error for outcome in gone) or any(outcome.error for outcome in come):
+        if to is None or found is None:
+            outcomes = manager.detach_volumes(context(), host, force, jobs)
+        else:
+            outcomes = manager.move_volumes(context(), host, found, to, force, jobs)
+        ended = _heard(f"evacuating {host}", count, outcomes)
+    _show(options, ended, attached=to is not None)
+    if any(outcome.error for outcome in ended):
         click.get_current_context().exit(exits.NEEDS_ATTENTION)
 
 
-def _heard(what: str, count: int, outcomes: Iterator[Outcome[T]]) -> list[Outcome[T]]:
+def _heard(what: str, count: int, outcomes: Iterator[Outcome[Any]]) -> list[Outcome[Any]]:
     """Listen to all of them, and show on a terminal how far they are."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -77,24 +75,19 @@ def _heard(what: str, count: int, outcomes: Iterator[Outcome[T]]) -> list[Outcom
     return list(track(outcomes, what, count, console=console, transient=True))
 
 
-def _show(options: Options, gone: list[Outcome[Any]], come: list[Outcome[Any]]) -> None:
-    failed: list[dict[str, Any]] = [
-        {
-            "volume_id": outcome.volume_id,
-            "step": step,
-            "error": {"type": type(outcome.error).__name__, "message": str(outcome.error)},
-        }
-        for step, outcomes in (("detach", gone), ("attach", come))
-        for outcome in outcomes
-        if outcome.error is not None
-    ]
+def _show(options: Options, ended: list[Outcome[Any]], attached: bool) -> None:
+    refused = [outcome for outcome in ended if outcome.error is not None]
+    gone = [outcome.volume_id for outcome in ended if outcome.step != "detach"]
+    come = [outcome.volume_id for outcome in ended if attached and outcome.error is None]
     if options.json:
-        output.print_json({"detached": _ids(gone), "attached": _ids(come), "failed": failed})
+        failed = [_refusal(outcome) for outcome in refused]
+        output.print_json({"detached": gone, "attached": come, "failed": failed})
         return
-    click.echo(f"{len(_ids(gone))} detached, {len(_ids(come))} attached, {len(failed)} refused")
-    for one in failed:
-        click.echo(f"{one['volume_id']} {one['step']}: {one['error']['message']}", err=True)
+    click.echo(f"{len(gone)} detached, {len(come)} attached, {len(refused)} refused")
+    for one in refused:
+        click.echo(f"{one.volume_id} {one.step}: {one.error}", err=True)
 
 
-def _ids(outcomes: Iterable[Outcome[Any]]) -> list[str]:
-    return [outcome.volume_id for outcome in outcomes if outcome.error is None]
+def _refusal(outcome: Outcome[Any]) -> dict[str, Any]:
+    error = {"type": type(outcome.error).__name__, "message": str(outcome.error)}
+    return {"volume_id": outcome.volume_id, "step": outcome.step, "error": error}

@@ -15,7 +15,6 @@ from sqlalchemy import (
     exists,
     or_,
     select,
-    type_coerce,
     update,
 )
 from sqlalchemy.engine import Connection
@@ -29,8 +28,13 @@ _A = schema.attachments.c
 _O = schema.operations.c
 _F = schema.flows.c
 _SETTLED = [state.value for state in SETTLED]
+
+OPEN = schema.other_than(_O.state, _SETTLED)
+"""What an operation is that is not settled."""
+
 _IS_CRIPPLED = and_(
-    _O.state.not_in([*_SETTLED, OperationState.QUEUED.value]),
+    OPEN,
+    _O.state != OperationState.QUEUED.value,
     or_(
         _O.owner.is_(None),
         _O.lease_expires_at.is_(None),
@@ -49,17 +53,22 @@ _ASKED = (
     select(
         _V.backend,
         _V.id,
-        type_coerce(_V.compare_at, BigInteger),
-        type_coerce(_V.unsure_until, BigInteger),
+        schema.microseconds(_V.compare_at),
+        schema.microseconds(_V.unsure_until),
         schema.now(),
         exists().where(LIVE),
     )
-    .where(_V.compare_at.is_not(None), _V.backend.in_(bindparam("backends", expanding=True)))
+    .where(
+        _V.compare_at.is_not(None),
+        schema.unindexed(_V.backend).in_(bindparam("backends", expanding=True)),
+    )
     .order_by(_V.compare_at)
     .limit(_BATCH)
 )
 _WAITING = select(_V.id).where(
-    _OF_BACKEND, _V.compare_attempts > 0, _V.compare_at > cast(schema.now(), BigInteger)
+    schema.unindexed(_V.backend) == bindparam("backend"),
+    _V.compare_attempts > 0,
+    _V.compare_at > cast(schema.now(), BigInteger),
 )
 _ACCESSES = (
     select(_A.volume_id, _A.initiator)
@@ -154,7 +163,7 @@ def astray(connection: Connection, backend: str) -> list[str]:
         .join(schema.volumes, _V.id == _O.volume_id, isouter=True)
         .where(
             _O.backend == backend,
-            _O.state.not_in(_SETTLED),
+            OPEN,
             or_(_V.id.is_(None), _V.operation_id.is_(None), _V.operation_id != _O.id),
         )
     )

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 
-from sqlalchemy import BigInteger, Select, Table, delete, exists, select, type_coerce
+from sqlalchemy import Select, Table, delete, exists, select
 from sqlalchemy.engine import Connection
 
 from volflow.models import SETTLED
@@ -68,8 +68,8 @@ def _settled(state: str, before: int) -> Select[Any]:
     owned = exists().where(_V.operation_id == _O.id)
     return (
         select(_O.id)
-        .where(_O.state == state, _stored(_O.created_at) < before)
-        .where(_stored(_O.finished_at) < before, ~owned)
+        .where(_O.state == state, schema.microseconds(_O.created_at) < before)
+        .where(schema.microseconds(_O.finished_at) < before, ~owned)
         .order_by(_O.created_at, _O.id)
     )
 
@@ -78,7 +78,7 @@ def _detached(before: int) -> Select[Any]:
     told = exists().where(_O.volume_id == _A.volume_id, _O.attachment_id == _A.id)
     return (
         select(_A.id)
-        .where(_A.detached_at.is_not(None), _stored(_A.detached_at) < before, ~told)
+        .where(_A.detached_at.is_not(None), schema.microseconds(_A.detached_at) < before, ~told)
         .order_by(_A.detached_at, _A.id)
     )
 
@@ -88,14 +88,10 @@ def _deleted(before: int) -> Select[Any]:
     used = exists().where(_A.volume_id == _V.id)
     return (
         select(_V.id)
-        .where(_V.deleted_at.is_not(None), _stored(_V.deleted_at) < before)
-        .where(_V.compare_at.is_(None), ~told, ~used)
-        .order_by(_V.deleted_at, _V.id)
+        .where(_V.deleted_at.is_not(None), schema.microseconds(_V.deleted_at) < before)
+        .where(schema.unindexed(_V.compare_at).is_(None), ~told, ~used)
+        .order_by(_V.deleted_at, _V.created_at, _V.id)
     )
-
-
-def _stored(column: Any) -> Any:
-    return type_coerce(column, BigInteger)
 
 
 def _batches(

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, and_, bindparam, cast, or_, select, update
+from sqlalchemy import BigInteger, bindparam, cast, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from volflow.exceptions import DatabaseError, ErrorRecord
-from volflow.models import SETTLED, Event, Operation, OperationKind, OperationState
+from volflow.models import Event, Operation, OperationKind, OperationState
 from volflow.persistence import schema, volumes
+from volflow.persistence.audit import OPEN
+from volflow.persistence.pages import page
 from volflow.persistence.work import FromNow, conditional_update
 
 LOG = logging.getLogger(__name__)
@@ -22,7 +24,8 @@ _T = schema.operations.c
 _OWNED = (OperationState.RUNNING, OperationState.REVERTING)
 _ALL = select(*schema.as_stored(schema.operations), schema.now().label("now"))
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
-_UNSETTLED = _ALL.where(_T.state.not_in([s.value for s in SETTLED])).order_by(_T.created_at, _T.id)
+
+_UNSETTLED = _ALL.where(OPEN)
 _TIMELINE = (
     select(*schema.as_stored(schema.events))
     .where(schema.events.c.operation_id == bindparam("operation_id"))
@@ -168,19 +171,16 @@ def find(
     limit: int | None = None,
     marker: str | None = None,
 ) -> list[Operation]:
-    """Operations, oldest first; ``marker`` is the last id seen."""
+    """Operations, oldest first; ``marker`` is the last id seen.
+
+    :raises InvalidInput: there is no operation of that id.
+    """
     query = _ALL
     if state is not None:
         query = query.where(_T.state == state)
     if volume_id is not None:
         query = query.where(_T.volume_id == volume_id)
-    if marker is not None:
-        seen = select(_T.created_at).where(_T.id == marker).scalar_subquery()
-        query = query.where(or_(_T.created_at > seen, and_(_T.created_at == seen, _T.id > marker)))
-    query = query.order_by(_T.created_at, _T.id)
-    if limit is not None:
-        query = query.limit(limit)
-    found, _ = _readable(connection.execute(query).mappings().all())
+    found, _ = _readable(page(connection, query, schema.operations, marker, limit))
     return [stored.record for stored in found]
 
 
@@ -189,7 +189,9 @@ def unsettled(connection: Connection) -> tuple[list[StoredOperation], list[str]]
 
     One row that another release wrote, or a hand, does not hide the others.
     """
-    return _readable(connection.execute(_UNSETTLED).mappings().all())
+    # They are few: SQLite, asked for them in order, would read all there are instead.
+    found, unreadable = _readable(connection.execute(_UNSETTLED).mappings().all())
+    return sorted(found, key=lambda s: (s.record.created_at, s.id)), sorted(unreadable)
 
 
 def _readable(rows: Iterable[RowMapping]) -> tuple[list[StoredOperation], list[str]]:

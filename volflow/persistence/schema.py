@@ -7,8 +7,9 @@ Times are whole microseconds since 1970 by the database server's clock
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import (
@@ -24,6 +25,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
+    func,
+    or_,
     type_coerce,
 )
 from sqlalchemy.dialects.mysql import MEDIUMTEXT
@@ -137,10 +141,10 @@ volumes = Table(
     Column("compare_at", Instant),
     Column("compare_attempts", Integer, nullable=False, server_default="0"),
     Index("ix_volumes_compare", "compare_at"),
-    Index("ix_volumes_created", "created_at", "id"),
+    Index("ix_volumes_backend", "backend", "deleted_at", "created_at", "id"),
     Index("ix_volumes_status", "status", "created_at", "id"),
     Index("ix_volumes_operation", "operation_id"),
-    Index("ix_volumes_deleted", "deleted_at", "id"),
+    Index("ix_volumes_deleted", "deleted_at", "created_at", "id"),
     **TABLE_OPTIONS,
 )
 """``operation_id`` is the owner of a volume that is being changed; ``revision`` rises with every
@@ -283,6 +287,26 @@ backends = Table(
 )
 """Backends that run a limited number of operations at a time. Who begins one changes ``claims``
 first: the row's lock lets one at a time count what runs."""
+
+
+def microseconds(column: ColumnElement[Any]) -> ColumnElement[int]:
+    """A time as it is stored, to be compared and added to."""
+    return type_coerce(column, BigInteger)
+
+
+def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column, so written that its index is left alone, where another one is right."""
+    return func.coalesce(column, column)
+
+
+def other_than(column: Column[str], values: Iterable[str]) -> ColumnElement[bool]:
+    """Rows with none of these values, as ranges between them.
+
+    An index finds them among millions of rows that have one; NOT IN reads them all.
+    """
+    first, *_, last = ordered = sorted(values)
+    gaps = [and_(column > before, column < after) for before, after in pairwise(ordered)]
+    return or_(column < first, *gaps, column > last)
 
 
 def as_stored(table: Table) -> list[ColumnElement[Any]]:

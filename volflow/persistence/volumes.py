@@ -10,13 +10,9 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Column,
-    and_,
     bindparam,
     func,
-    or_,
     select,
-    type_coerce,
     update,
 )
 from sqlalchemy.engine import Connection
@@ -25,6 +21,7 @@ from volflow.exceptions import DatabaseError
 from volflow.models import AttachStatus, DriverVolume, Volume, VolumeStatus
 from volflow.persistence import schema
 from volflow.persistence.audit import Asked
+from volflow.persistence.pages import page
 from volflow.persistence.secrets import Cipher
 
 LOG = logging.getLogger(__name__)
@@ -82,10 +79,12 @@ def end_comparison(connection: Connection, asked: Asked, doubt_too: bool) -> boo
     :param doubt_too: no effect can come any more; else it is compared once more after the doubt.
     """
     doubt = _T.unsure_until
-    unchanged = doubt.is_(None) if asked.doubt is None else _stored(doubt) == asked.doubt
+    unchanged = (
+        doubt.is_(None) if asked.doubt is None else schema.microseconds(doubt) == asked.doubt
+    )
     statement = (
         update(schema.volumes)
-        .where(_T.id == asked.volume_id, _stored(_T.compare_at) == asked.at, unchanged)
+        .where(_T.id == asked.volume_id, schema.microseconds(_T.compare_at) == asked.at, unchanged)
         .values(
             compare_at=None if doubt_too else doubt,
             unsure_until=None if doubt_too else doubt,
@@ -93,11 +92,6 @@ def end_comparison(connection: Connection, asked: Asked, doubt_too: bool) -> boo
         )
     )
     return connection.execute(statement).rowcount == 1
-
-
-def _stored(column: Column[Any]) -> Any:
-    """A time as it is stored, in microseconds."""
-    return type_coerce(column, BigInteger)
 
 
 class Volumes:
@@ -119,23 +113,17 @@ class Volumes:
         limit: int | None = None,
         marker: str | None = None,
     ) -> list[Volume]:
-        """Volumes that are not deleted, oldest first; ``marker`` is the last id seen."""
+        """Volumes that are not deleted, oldest first; ``marker`` is the last id seen.
+
+        :raises InvalidInput: there is no volume of that id.
+        """
         query = _ALL.where(_T.deleted_at.is_(None))
         if status is not None:
             query = query.where(_T.status == status)
         if backend is not None:
             query = query.where(_T.backend == backend)
-        if marker is not None:
-            seen = select(_T.created_at).where(_T.id == marker).scalar_subquery()
-            query = query.where(
-                or_(_T.created_at > seen, and_(_T.created_at == seen, _T.id > marker))
-            )
-        query = query.order_by(_T.created_at, _T.id)
-        if limit is not None:
-            query = query.limit(limit)
-        rows = connection.execute(query).mappings().all()
         found = []
-        for row in rows:
+        for row in page(connection, query, schema.volumes, marker, limit):
             try:
                 found.append(public(self.stored(row).volume))
             except DatabaseError as e:  # one row that a hand wrote hides no other

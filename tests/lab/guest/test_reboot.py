@@ -88,7 +88,7 @@ def test_after_it_is_back(driver: Any, host: IscsiHost) -> None:
         assert violations(manager, driver, BACKEND) == []
         assert host.log_in(told["attached"]["info"]).read(len(PATTERN)) == PATTERN
         host.log_in(told["attaching"]["info"]).write(PATTERN)
-        manager.attach(CONTEXT, told["attaching"]["id"], host_name="a")
+        manager.attach(CONTEXT, told["attaching"]["id"], None, "a", None)
         manager.detach(CONTEXT, told["detaching"]["id"])
         for name in ("attached", "attaching"):
             host.log_out(told[name]["info"]["data"]["target_iqn"])
