@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, case, func, insert, literal, null, select
 
+from volflow import RequestContext, VolumeManager
 from volflow.models import SETTLED
 from volflow.persistence import schema
 from volflow.persistence.schema import Instant
@@ -20,6 +21,20 @@ PLACES = [place for place in range(1, 37) if place not in (9, 14, 15, 19, 20, 24
 _PARTS = (schema.operations, schema.flows, schema.events)
 _YOUNGER = 1_000_000
 """Microseconds by which the first copies are younger; those of each doubling twice as much."""
+
+
+HOST = {"initiator": "iqn.1994-05.org.example:years", "host": "years"}
+
+
+def use(manager: VolumeManager, context: RequestContext, cycles: int, deleted: bool) -> str:
+    """Make a volume, attach and detach it so many times, and delete it or not; return its id."""
+    volume = manager.create_volume(context, 1, "lab")
+    for _ in range(cycles):
+        manager.attach_volume(context, volume.id, HOST, host_name="years")
+        manager.detach_volume(context, volume.id)
+    if deleted:
+        manager.delete_volume(context, volume.id)
+    return volume.id
 
 
 def grow(connection: Connection, rounds: range, volumes: bool = True) -> None:

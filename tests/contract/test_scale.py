@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from tests.contract.conftest import OpenManager
 from tests.contract.lab import HOST_A
-from tests.history import grow
+from tests.history import grow, use
 from volflow import RequestContext, VolumeManager
 
 pytestmark = pytest.mark.sqlite
@@ -83,7 +83,7 @@ def test_a_call_costs_what_it_did_before_years_of_use(
 ) -> None:
     """When the database holds 32 times as much, a call takes as many instructions."""
     manager = open_manager(board="sql:")
-    volumes = [_used(manager, context, deleted=deleted) for deleted in (True, False)]
+    volumes = [use(manager, context, 1, deleted) for deleted in (True, False)]
     operation = manager.list_operations(context, volume_id=volumes[1])[1].id
 
     def call() -> None:
@@ -100,7 +100,7 @@ def test_a_call_costs_what_it_did_before_years_of_use(
 
 def test_what_reads_everything_is_found(manager: VolumeManager, context: RequestContext) -> None:
     """When a query reads all that ended, its instructions tell."""
-    _used(manager, context, deleted=False)
+    use(manager, context, 1, deleted=False)
 
     def call() -> None:
         with manager.database.read() as connection:
@@ -109,14 +109,6 @@ def test_what_reads_everything_is_found(manager: VolumeManager, context: Request
     few = instructions(manager, call)
     manager.database.write(lambda c: grow(c, range(4)))
     assert instructions(manager, call) > few * 10
-
-
-def _used(manager: VolumeManager, context: RequestContext, deleted: bool) -> str:
-    volume = manager.create_volume(context, 1, "lab")
-    attach_and_detach(manager, context, volume.id, "")
-    if deleted:
-        manager.delete_volume(context, volume.id)
-    return volume.id
 
 
 def instructions(manager: VolumeManager, call: Callable[[], Any]) -> int:

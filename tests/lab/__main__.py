@@ -1,4 +1,4 @@
-"""Run the lab: ``python -m tests.lab [--serve] [--kvm] [--seconds N] [PYTEST-ARGUMENT...]``.
+"""Run the lab: ``python -m tests.lab [--serve] [--kvm|--user-mode] [PYTEST-ARGUMENT...]``.
 
 Exit code: pytest's; 1 where the lab cannot run and CI is set, else 0 with a message.
 """
@@ -14,7 +14,8 @@ import sys
 import time
 
 from tests.lab.image import TREE, Missing, guest_dependencies, guest_image
-from tests.lab.machine import Failed, Machine, require_qemu
+from tests.lab.kernels import Kernel, Qemu, UserMode
+from tests.lab.machine import Failed, Machine
 
 RESULTS = TREE / "build" / "lab"
 SECONDS = 3600.0
@@ -43,17 +44,22 @@ def main(argv: list[str]) -> int:
         "--serve", action="store_true", help="boot, and run scripts from a directory"
     )
     parser.add_argument("--seconds", type=float, default=SECONDS, help="the tests' time limit")
-    parser.add_argument("--kvm", action="store_true", help="use /dev/kvm")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--kvm", action="store_true", help="use /dev/kvm")
+    how.add_argument(
+        "--user-mode", action="store_true", help="run the kernel as a process, without nvmet"
+    )
     options, rest = parser.parse_known_args(argv)
     # The machine is stopped also where somebody ends this program.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    kernel: Kernel = UserMode() if options.user_mode else Qemu(options.kvm)
     try:
-        require_qemu()
+        kernel.require()
         image, dependencies = guest_image(), guest_dependencies()
     except Missing as missing:
         return _cannot(missing)
     try:
-        with Machine(image, dependencies, options.kvm) as machine:
+        with Machine(image, dependencies, kernel) as machine:
             if options.serve:
                 return _serve(machine)
             try:

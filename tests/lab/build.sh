@@ -1,11 +1,12 @@
 #!/bin/sh
-# Make the lab's guest: a Debian 12 with its kernel, as files that qemu boots.
+# Make the lab's guest: a Debian 12 with its kernels, as files that they boot from.
 #
 #     tests/lab/build.sh PACKAGES DIRECTORY
 #
 # Reads names of packages, one a line, and makes in DIRECTORY:
 #     vmlinuz   the kernel
 #     initrd    what finds the disk and the shares
+#     linux     the kernel that is a process
 #     root.img  the disk, which every run reads and none writes
 # Needs root, for debootstrap's chroot.
 
@@ -32,6 +33,7 @@ debootstrap --variant=minbase --include="$include" bookworm "$root" ${mirror:+"$
 
 kernel=$(ls "$root/lib/modules")
 cp "$root/boot/vmlinuz-$kernel" "$directory/vmlinuz"
+mv "$root/usr/bin/linux.uml" "$directory/linux"
 
 mkdir -p "$initrd/bin" "$initrd/lib/modules" "$initrd/proc" "$initrd/sys" "$initrd/dev" "$initrd/root"
 cp "$root/bin/busybox" "$initrd/bin/busybox"
@@ -69,9 +71,33 @@ INIT
 chmod 755 "$initrd/init"
 chroot "$root" sh -c 'cd /initrd.d && find . | busybox cpio -o -H newc' | gzip -1 >"$directory/initrd"
 
+# The other kernel mounts its disk by itself.
+mkdir -p "$root/lab/tree" "$root/lab/dependencies" "$root/lab/exchange"
+cat >"$root/lab/init" <<'INIT'
+#!/bin/sh
+# Find the shares, and hand over to the script that the first one brings.
+set -e
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc none /proc
+mount -t sysfs none /sys
+for word in $(cat /proc/cmdline); do
+    case $word in
+    lab.*=*)
+        share=${word%%=*}
+        mount -t hostfs -o "${word#*=}" none "/lab/${share#lab.}"
+        ;;
+    esac
+done
+exec sh /lab/tree/tests/lab/guest.sh
+INIT
+chmod 755 "$root/lab/init"
+for modules in "$root"/usr/lib/uml/modules/*; do
+    mv "$modules" "$root/lib/modules/"
+    chroot "$root" depmod "$(basename "$modules")"
+done
+
 rm -rf "$initrd" "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/doc \
     "$root"/usr/share/locale "$root"/usr/share/man "$root"/boot
-mkdir -p "$root/lab"
 size=$(du -sm "$root" | cut -f 1)
 mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$root" "$directory/root.img" "$((size + size / 4 + 512))M"
 rm -rf "$root"

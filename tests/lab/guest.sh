@@ -15,17 +15,20 @@ mount -t tmpfs none /dev/shm
 hostname lab
 ip link set lo up
 /lib/systemd/systemd-udevd --daemon
-for module in configfs dm_mod dm_thin_pool loop target_core_mod iscsi_target_mod \
+for module in configfs ipv6 dm_mod dm_thin_pool loop target_core_mod iscsi_target_mod \
     target_core_iblock target_core_file iscsi_tcp nvmet nvmet-tcp nvme-tcp; do
     modprobe $module
 done
 mount -t configfs none /sys/kernel/config
 udevadm settle
 
+disk=/dev/vdb
+[ ! -b /dev/ubdb ] || disk=/dev/ubdb
+
 # A volume group with a thin pool, and the daemon of the kernel's own initiator.
 # After a loss of power they are there.
 if ! vgchange --quiet --activate y lab; then
-    vgcreate --yes --quiet --physicalextentsize 4m lab /dev/vdb
+    vgcreate --yes --quiet --physicalextentsize 4m lab $disk
     lvcreate --yes --quiet --size 2g --thin lab/pool
 fi
 iscsid

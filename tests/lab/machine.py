@@ -1,9 +1,10 @@
-"""The machine: qemu, booted from the image, given scripts to run by a shared directory."""
+"""The machine: booted from the image, given scripts to run by a shared directory."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,11 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.lab.image import TREE, Missing
+from tests.lab.kernels import Kernel
 
-QEMU = "qemu-system-x86_64"
-MEMORY_MIB = 1024
-CPUS = 2
 DISK_BYTES = 8 * 1024**3
 BOOT_SECONDS = 900
 STOP_SECONDS = 15
@@ -32,15 +30,14 @@ class Machine:
 
     :param image: holds ``vmlinuz``, ``initrd`` and ``root.img``.
     :param dependencies: what the guest's Python imports.
-    :param kvm: let the processor run the guest, which is ten times faster where it works: a
-        ``/dev/kvm`` that is there tells little.
+    :param kernel: how it runs.
     :ivar exchange: what the host and the guest both write to.
     """
 
-    def __init__(self, image: Path, dependencies: Path, kvm: bool = False) -> None:
+    def __init__(self, image: Path, dependencies: Path, kernel: Kernel) -> None:
         self.image = image
         self.dependencies = dependencies
-        self.kvm = kvm
+        self._kernel = kernel
         self.directory = Path(tempfile.mkdtemp(prefix="volflow-lab-"))
         self.exchange = self.directory / "exchange"
         self.exchange.mkdir()
@@ -91,8 +88,7 @@ class Machine:
         :raises Failed: it does not boot.
         """
         assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        self._kill(self._process)
         (self.exchange / "booted").unlink()
         self._boot()
 
@@ -104,8 +100,7 @@ class Machine:
             try:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                self._kill(process)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _boot(self) -> None:
@@ -114,8 +109,8 @@ class Machine:
             with disk.open("wb") as file:
                 file.truncate(DISK_BYTES)
         self._process = subprocess.Popen(
-            self._argv(disk), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=(self.directory / "qemu").open("wb"),
+            self._kernel.argv(self, disk), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=(self.directory / "output").open("wb"), start_new_session=True,
         )  # fmt: skip
         end = time.monotonic() + BOOT_SECONDS
         while not (self.exchange / "booted").exists():
@@ -124,38 +119,21 @@ class Machine:
                 raise Failed(f"the guest did not boot within {BOOT_SECONDS} seconds{self._tail()}")
             time.sleep(POLL_SECONDS)
 
-    def _argv(self, disk: Path) -> list[str]:
-        # The kernel ends it where this process is killed.
-        argv = ["nice", "-n", "5", "setpriv", "--pdeathsig", "KILL", QEMU]
-        argv += ["-machine", "q35", "-nodefaults", "-no-user-config"]
-        argv += ["-display", "none", "-no-reboot", "-smp", str(CPUS), "-m", str(MEMORY_MIB)]
-        argv += ["-accel", "kvm"] if self.kvm else ["-accel", "tcg,thread=multi"]
-        argv += ["-cpu", "host" if self.kvm else "Nehalem"]
-        argv += ["-kernel", str(self.image / "vmlinuz"), "-initrd", str(self.image / "initrd")]
-        # On a busy host the kernel takes an emulated timer that is late for one that is broken.
-        argv += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check"]
-        argv += ["-serial", f"file:{self.console}"]
-        root = f"file={self.image}/root.img,snapshot=on"
-        volumes = f"file={disk},cache=unsafe,discard=unmap,detect-zeroes=unmap"
-        for drive in (root, volumes):
-            argv += ["-drive", f"{drive},format=raw,if=virtio"]
-        for tag, path, options in (
-            ("tree", TREE, ",readonly=on"),
-            ("dependencies", self.dependencies, ",readonly=on"),
-            ("exchange", self.exchange, ""),
-        ):
-            share = f"local,path={path},mount_tag={tag},id={tag},security_model=none{options}"
-            argv += ["-virtfs", share]
-        return argv
+    @staticmethod
+    def _kill(process: subprocess.Popen[bytes]) -> None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def _require_alive(self) -> None:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise Failed(f"qemu ended with exit code {self._process.returncode}{self._tail()}")
+            raise Failed(
+                f"the guest ended with exit code {self._process.returncode}{self._tail()}"
+            )
 
     def _tail(self) -> str:
         lines = []
-        for path in (self.directory / "qemu", self.console):
+        for path in (self.directory / "output", self.console):
             if path.exists():
                 lines += path.read_text(errors="replace").splitlines()[-10:]
         return "".join(f"\n  {line}" for line in lines)
@@ -170,15 +148,3 @@ class Machine:
         sys.stdout.write(new.decode(errors="replace"))
         sys.stdout.flush()
         return len(new)
-
-
-def require_qemu() -> None:
-    """Check that the machine can be booted here.
-
-    :raises Missing: it cannot.
-    """
-    if os.uname().machine != "x86_64":
-        raise Missing(f"the guest is an x86_64 machine, and this one is {os.uname().machine}")
-    for program, package in ((QEMU, "qemu-system-x86"), ("setpriv", "util-linux")):
-        if shutil.which(program) is None:
-            raise Missing(f"{program} is not installed (Debian: {package})")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.lab.guest import kernel
 from tests.lab.guest.kernel import DISK
 from tests.lab.guest.times import Timed, Times
@@ -44,6 +46,11 @@ class Backend:
         driver.do_setup(None)
         driver.check_for_setup_error()
         return driver
+
+    def require(self) -> None:
+        """Skip the test where the kernel lacks the target."""
+        if self.target == "nvmet" and not kernel.NVMET.exists():
+            pytest.skip("this kernel has no nvmet")
 
     def host(self, iscsi: Any, nvme: Any, name: str) -> Any:
         """Make a host of the right kind."""

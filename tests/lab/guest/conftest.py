@@ -46,6 +46,7 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path, times: Times) -> Iterato
     """
     name = getattr(request, "param", None) or request.cls.backend
     backend: Backend = BACKENDS[name]
+    backend.require()
     if backend.target == "tgt":
         request.getfixturevalue("tgtd")
     hosts = [backend.host(IscsiHost, NvmeHost, which) for which in ("alice", "bob")]

@@ -10,7 +10,8 @@ from tests.lab.guest.hosts import Refused, run
 
 TARGET = Path("/sys/kernel/config/target")
 NVMET = Path("/sys/kernel/config/nvmet")
-DISK = "/dev/vdb"
+DISK = next((name for name in ("/dev/vdb", "/dev/ubdb") if Path(name).exists()), "")
+"""The disk of the volume group, as the emulated computer calls it, or the kernel in user mode."""
 
 _OWN = {"alua", "discovery_auth"}
 """What the kernel has itself there."""

@@ -37,6 +37,7 @@ class Conformance(DriverConformance):
 
     @pytest.fixture(autouse=True)
     def hosts(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        self.kind.require()
         if self.kind.target == "tgt":
             request.getfixturevalue("tgtd")
         self.here = {name: self.kind.host(IscsiHost, NvmeHost, name) for name in ("alice", "bob")}
