@@ -2,8 +2,8 @@
 
 ::
 
-    cli -> volflow -> service -> flows -> tasks -> leases -> drivers | persistence -> low level
-        -> models -> exceptions
+    cli -> web -> views -> volflow -> service -> flows -> tasks -> leases
+        -> drivers | persistence -> low level -> models -> exceptions
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import volflow
 # a module or package directly in volflow/; "" is volflow/__init__.py, the public names.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "__main__"}),
+    frozenset({"web"}),
+    frozenset({"views"}),
     frozenset({"", "brick"}),
     frozenset(
         {

@@ -20,6 +20,7 @@ from volflow.cli.opening import Options, context, logging_to_stderr, opened
 from volflow.cli.program import command
 from volflow.jobs.conductor import Conductor
 from volflow.models import Conductor as Living
+from volflow.views.words import age
 
 LOOK_SECONDS = 1.0
 
@@ -92,8 +93,8 @@ def _row(found: Living, now: datetime) -> tuple[Any, ...]:
         ", ".join(found.backends),
         found.workers,
         len(found.running),
-        output.age((now - found.started_at).total_seconds()),
-        output.age((now - found.seen_at).total_seconds()),
+        age((now - found.started_at).total_seconds()),
+        age((now - found.seen_at).total_seconds()),
     )
 
 

@@ -12,12 +12,15 @@ import click
 from volflow.cli import exits, output
 from volflow.cli.opening import Options, context, opened, require_database
 from volflow.cli.program import command
-from volflow.cli.records import operation_json, report_json
-from volflow.cli.timeline import CallRun, fold, print_timeline, timeline_json
+from volflow.cli.timeline import print_timeline
 from volflow.drivers.base import Host
 from volflow.exceptions import DriverError, from_record
 from volflow.manager import VolumeManager
 from volflow.models import Operation, OperationState
+from volflow.views.advice import helps
+from volflow.views.records import operation_json, report_json
+from volflow.views.timeline import CallRun, fold, timeline_json
+from volflow.views.words import age, clean, moment
 
 WIDE = 112
 """From this width on a list of operations names their volumes, too."""
@@ -167,38 +170,20 @@ def print_operation(options: Options, found: Operation, calls: list[CallRun]) ->
             ("Priority", found.priority or None),
             ("Error", found.error),
             ("Owner", found.owner if running else None),
-            ("Lease ends", output.moment(found.lease_expires_at) if running else None),
-            ("Deadline", output.moment(found.deadline)),
-            ("Created", output.moment(found.created_at)),
-            ("Finished", output.moment(found.finished_at)),
+            ("Lease ends", moment(found.lease_expires_at) if running else None),
+            ("Deadline", moment(found.deadline)),
+            ("Created", moment(found.created_at)),
+            ("Finished", moment(found.finished_at)),
             *(("Refused", text) for text in found.leftovers),
-            ("What helps", _advice(found, now)),
+            ("What helps", helps(found, now)),
         ],
     )
     click.echo()
     print_timeline(calls)
 
 
-def _advice(found: Operation, now: datetime) -> str | None:
-    """Say which command helps an operation that stands still."""
-    match found.state:
-        case OperationState.NEEDS_ATTENTION:
-            return "volflow recover, once the backend answers or the host has logged out"
-        case OperationState.QUEUED:
-            return f"volflow conductor run --backend {found.backend}, where none lives"
-        case OperationState.WAITING:
-            return f"its caller's next call, or volflow operation cancel {found.id}"
-        case OperationState.RUNNING | OperationState.REVERTING:
-            lease = found.lease_expires_at
-            if lease is None or lease <= now:
-                return "volflow recover: its owner showed no life for its lease"
-            return "volflow recover, if its owner is dead"
-        case _:
-            return None
-
-
 def _age(found: Operation, now: datetime) -> str:
-    return output.age((now - found.created_at).total_seconds()) if found.created_at else ""
+    return age((now - found.created_at).total_seconds()) if found.created_at else ""
 
 
 def _unusable(options: Options) -> Iterator[tuple[str, str]]:
@@ -211,7 +196,7 @@ def _unusable(options: Options) -> Iterator[tuple[str, str]]:
             driver.do_setup(context())
             driver.check_for_setup_error()
         except DriverError as error:
-            yield name, output.clean(error)
+            yield name, clean(error)
 
 
 def _reasons(manager: VolumeManager, operation_ids: list[str]) -> dict[str, str]:

@@ -6,13 +6,15 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from volflow.views.words import clean, instant
 
 PLAIN_WIDTH = 80
 TERMINAL_WIDTH = 60
@@ -64,58 +66,6 @@ def _encode(value: Any) -> Any:
     if isinstance(value, (tuple, set, frozenset)):
         return list(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-def instant(value: datetime) -> str:
-    """Write a time as ISO-8601 in UTC.
-
-    >>> instant(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
-    '2026-01-02T03:04:05.000000Z'
-    """
-    utc = value.astimezone(UTC)
-    return utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def moment(value: datetime | None) -> str:
-    """Write a time for people, to the second."""
-    return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def age(seconds: float) -> str:
-    """Write how long ago something was, in at most four characters for ten years.
-
-    >>> [age(s) for s in (0.2, 59, 61, 7300, 100000)]
-    ['0s', '59s', '1m', '2h', '1d']
-    """
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{int(seconds // length)}{unit}"
-    return f"{max(0, int(seconds))}s"
-
-
-def took(seconds: float | None) -> str:
-    """Write a duration.
-
-    >>> [took(s) for s in (0.00021, 0.0284, 1.5, 75, None)]
-    ['0.2 ms', '28.4 ms', '1.50 s', '75 s', '']
-    """
-    if seconds is None:
-        return ""
-    if seconds < 1:
-        return f"{seconds * 1000:.1f} ms"
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
-def clean(value: Any) -> str:
-    r"""Write a value in one line, without characters that steer a terminal.
-
-    >>> clean("a\x1b[31mb")
-    'a\\x1b[31mb'
-    """
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = "" if value is None else " ".join(str(value).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def styled(value: Any) -> Text:

@@ -13,6 +13,7 @@ import click
 
 from volflow.cli import exits, output
 from volflow.cli.opening import Options, logging_to_stderr
+from volflow.views.words import clean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,11 +93,11 @@ def sentence(error: BaseException) -> str:
         return "interrupted"
     if isinstance(error, click.UsageError):
         context = error.ctx
-        text = output.clean(error.format_message()).rstrip(".")
+        text = clean(error.format_message()).rstrip(".")
         return f"{text}; see `{context.command_path} --help`" if context else text
     if isinstance(error, click.ClickException):
-        return output.clean(error.format_message())
-    text = output.clean(error)
+        return clean(error.format_message())
+    text = clean(error)
     if exits.exit_code(error) == exits.BUG:
         return f"unexpected {type(error).__name__}: {text}" if text else type(error).__name__
     return text or type(error).__name__

@@ -11,9 +11,10 @@ from volflow import arguments as check
 from volflow.cli import output
 from volflow.cli.opening import Options, context, opened, opened_for
 from volflow.cli.program import command
-from volflow.cli.records import attachment_json, volume_json
 from volflow.exceptions import InvalidInput
 from volflow.models import Attachment, Volume, VolumeStatus
+from volflow.views.records import attachment_json, volume_json
+from volflow.views.words import moment
 
 
 @click.group()
@@ -114,8 +115,8 @@ def print_volume(
             ("Encryption key", volume.encryption_key_id),
             ("QoS specs", volume.qos_specs and json.dumps(volume.qos_specs)),
             ("Owned by", volume.operation_id and f"operation {volume.operation_id}"),
-            ("Created", output.moment(volume.created_at)),
-            ("Updated", output.moment(volume.updated_at)),
+            ("Created", moment(volume.created_at)),
+            ("Updated", moment(volume.updated_at)),
         ],
     )
     for attachment in attachments:
@@ -141,8 +142,8 @@ def print_attachment(options: Options, attachment: Attachment, *, secrets: bool)
             ("Mountpoint", attachment.mountpoint),
             ("Mode", attachment.attach_mode),
             ("Initiator", connector.get("initiator")),
-            ("Attached", output.moment(attachment.attached_at)),
-            ("Detached", output.moment(attachment.detached_at)),
+            ("Attached", moment(attachment.attached_at)),
+            ("Detached", moment(attachment.detached_at)),
             ("Connection", info.get("driver_volume_type")),
         ],
     )

@@ -12,7 +12,9 @@ from typing import Any
 from rich.text import Text
 
 from volflow.cli import output
-from volflow.cli.timeline import CallRun, print_timeline, timeline_json
+from volflow.cli.timeline import print_timeline
+from volflow.views.timeline import CallRun, timeline_json
+from volflow.views.words import clean, took
 
 INDENT = " " * 6
 
@@ -85,7 +87,7 @@ class Steps:
 
     def fail(self, error: BaseException) -> None:
         """Take the reason why it ended before its end."""
-        self._error = f"{type(error).__name__}: {output.clean(error)}"
+        self._error = f"{type(error).__name__}: {clean(error)}"
 
     def summarise(self) -> None:
         """Write the last line."""
@@ -93,7 +95,7 @@ class Steps:
             return
         if self.kept:
             output.show(Text(f"\nkept: volflow --config {self.kept}/volflow.conf volume list"))
-        line = f"{len(self._steps)} steps in {output.took(self._elapsed())}"
+        line = f"{len(self._steps)} steps in {took(self._elapsed())}"
         if self._error is None:
             text = Text("\nok", style="bold green").append(
                 f": {line}; nothing is stuck, nothing leaked", style="default"
@@ -136,7 +138,7 @@ class Steps:
         columns = output.width()
         mark = Text("ok    ", style="green") if step.ok else Text("FAILED", style="bold red")
         line = Text(f"{len(self._steps):>3}  ").append_text(mark)
-        output.show(line.append(f" {output.took(step.seconds):>8}  {step.title}"))
+        output.show(line.append(f" {took(step.seconds):>8}  {step.title}"))
         for sentence in step.shown:
             for part in _wrapped(sentence, columns):
                 output.show(Text(part, style="dim"))
@@ -146,7 +148,7 @@ class Steps:
 
 def _wrapped(sentence: str, columns: int) -> Sequence[str]:
     return textwrap.wrap(
-        output.clean(sentence),
+        clean(sentence),
         columns,
         initial_indent=INDENT,
         subsequent_indent=INDENT + "  ",

@@ -23,9 +23,9 @@ from volflow.cli.demo.programs import (
 )
 from volflow.cli.demo.steps import Steps
 from volflow.cli.opening import context
-from volflow.cli.timeline import fold
 from volflow.manager import VolumeManager
 from volflow.models import Attachment, AttachStatus, OperationState, Volume, VolumeStatus
+from volflow.views.timeline import fold
 
 ANOTHER_HOST = "iqn.1994-05.com.example:host-2"
 SOCKET_LENGTH = 80

@@ -1,11 +1,11 @@
-"""volflow.cli.timeline: events, folded to steps."""
+"""volflow.views.timeline: events, folded to steps."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from volflow.cli.timeline import fold, timeline_json
 from volflow.models import Event
+from volflow.views.timeline import fold, timeline_json
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -1,0 +1,1 @@
+"""What the command line and the page tell alike: words, records without secrets, timelines."""
