@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from volflow.comparison import Comparison
 from volflow.coordination import VolumeLocks
 from volflow.drivers.base import Host
 from volflow.exceptions import DriverError, InvalidInput, VolflowError
+from volflow.insight import Insight
 from volflow.inventory import Inventory, checked_volume
 from volflow.jobs.conductor import Conductor
 from volflow.jobs.service import Jobs
@@ -26,13 +27,19 @@ from volflow.leases import Leases
 from volflow.mass import JOBS, Mass, Outcome
 from volflow.models import (
     Attachment,
+    Backend,
     ConnectionInfo,
     Connector,
+    Counts,
     Difference,
     Event,
+    FlowAttempt,
     Operation,
+    OperationKind,
     OperationState,
+    Page,
     RecoveryReport,
+    Standing,
     Volume,
     VolumeStatus,
 )
@@ -40,6 +47,7 @@ from volflow.models import Conductor as LivingConductor
 from volflow.oneshots import OneShots
 from volflow.opening import open_store
 from volflow.persistence import queue
+from volflow.persistence.changes import Changes, Mark
 from volflow.persistence.history import JsonLines, purge
 from volflow.persistence.records import Records
 from volflow.persistence.rekey import reencrypt
@@ -133,6 +141,7 @@ class VolumeManager:
             runner = Runner(runs, records)
             joiner = Joiner(runner, records)
             self._records = records
+            self._insight = Insight(store.database, store.cipher, records)
             self._joiner = joiner
             self._cipher = store.cipher
             self._calls = Calls(runner, records, joiner)
@@ -683,6 +692,120 @@ class VolumeManager:
         """What happened in an operation, in order; times are the database's."""
         found = self._records.operation(_operation_id(operation_id))
         return self._records.timeline(found.id)
+
+    # What operators ask; each at the cost of what it shows
+
+    def search_operations(
+        self,
+        context: RequestContext,
+        state: str | None = None,
+        kind: str | None = None,
+        backend: str | None = None,
+        volume_id: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+        marker: str | None = None,
+    ) -> Page[Standing]:
+        """Operations, newest first.
+
+        :param text: the beginning of an id (four characters at least), of their volume's id, or
+            of its name.
+        :param limit: of a page; None: 50.
+        :param marker: the page before's.
+        :raises InvalidInput: an argument is wrong.
+        """
+        return self._insight.search_operations(
+            {
+                "state": check.choice("state", state, OperationState),
+                "kind": check.choice("kind", kind, OperationKind),
+                "backend": check.text("backend", backend),
+                "volume_id": check.optional_uuid("volume_id", volume_id),
+            },
+            check.text("text", text),
+            check.limit(limit),
+            check.optional_uuid("marker", marker),
+        )
+
+    def search_volumes(
+        self,
+        context: RequestContext,
+        status: str | None = None,
+        backend: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+        marker: str | None = None,
+    ) -> Page[Volume]:
+        """Volumes, newest first.
+
+        :param text: the beginning of an id (four characters at least) or of a name.
+        :param limit: of a page; None: 50.
+        :param marker: the page before's.
+        :raises InvalidInput: an argument is wrong.
+        """
+        return self._insight.search_volumes(
+            {
+                "status": check.choice("status", status, VolumeStatus),
+                "backend": check.text("backend", backend),
+            },
+            check.text("text", text),
+            check.limit(limit),
+            check.optional_uuid("marker", marker),
+        )
+
+    def operation_standing(self, context: RequestContext, operation_id: str) -> Standing:
+        """The operation, and what is to happen to it next.
+
+        :raises OperationNotFound: there is none.
+        """
+        return self._insight.standing(_operation_id(operation_id))
+
+    def operation_flow(self, context: RequestContext, operation_id: str) -> list[FlowAttempt]:
+        """Where each step of an operation stands, with the calls that are still to come.
+
+        :raises OperationNotFound: there is none.
+        """
+        return self._insight.flow(_operation_id(operation_id))
+
+    def past_attachments(
+        self, context: RequestContext, volume_id: str, limit: int | None = None
+    ) -> list[Attachment]:
+        """The detached attachments of a volume, the last one first; by default 50."""
+        return self._insight.past_attachments(_volume_id(volume_id), check.limit(limit))
+
+    def counts(self, context: RequestContext) -> Counts:
+        """How many operations and volumes there are, by state and status."""
+        return self._insight.counts()
+
+    def list_backends(self, context: RequestContext) -> list[Backend]:
+        """The backends that have volumes, limits or conductors, by name."""
+        return self._insight.backends()
+
+    def changes(
+        self,
+        since: Mark | None = None,
+        operations: Collection[str] = (),
+        volumes: Collection[str] = (),
+    ) -> Changes:
+        """What changed since a look before, for who asks often; the first one gives a mark.
+
+        :param since: the ``mark`` of the look before.
+        :param operations: ids that are watched; what is not settled is seen anyway.
+        :param volumes: ids that are watched; those of changed operations are seen anyway.
+        """
+        return self._insight.changes(since, operations, volumes)
+
+    def retry_operation(self, context: RequestContext, operation_id: str) -> Operation:
+        """Bring an operation on that is due, now: what was refused, or what its owner left.
+
+        One that runs, that waits for its caller, or that is settled is left as it is.
+
+        :returns: the operation afterwards; it may still need attention.
+        :raises OperationNotFound: there is none.
+        :raises BackendNotFound: no driver of this process serves its backend.
+        """
+        key = _operation_id(operation_id)
+        self._recovery.retry(key)
+        return self._records.operation(key).record
 
     def cancel_operation(self, context: RequestContext, operation_id: str) -> Operation:
         """Roll back what is not settled; a running operation at its next barrier.

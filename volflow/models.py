@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from volflow.exceptions import ErrorRecord
 
 JSON = Any
 Connector = dict[str, Any]
 ConnectionInfo = dict[str, Any]
+T = TypeVar("T")
 
 
 class VolumeStatus(StrEnum):
@@ -201,6 +202,101 @@ class Event:
     step: str
     what: str
     detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An operation as it stands, and what is to happen to it next.
+
+    :ivar volume_name: of its volume, which may be deleted.
+    :ivar retry_at: when recovery tries again what was refused.
+    :ivar attempts: how often that was tried in vain.
+    :ivar cancel_requested: it is undone at its next step.
+    :ivar now: the database's clock when this was read.
+    """
+
+    operation: Operation
+    volume_name: str | None
+    attempts: int
+    retry_at: datetime | None
+    cancel_requested: bool
+    now: datetime
+
+    @property
+    def abandoned(self) -> bool:
+        """True where its owner showed no life for its lease."""
+        end = self.operation.lease_expires_at
+        owned = self.operation.state in (OperationState.RUNNING, OperationState.REVERTING)
+        return owned and (end is None or end <= self.now)
+
+
+class StepStanding(NamedTuple):
+    """Where a step of a flow stands.
+
+    :ivar state: TaskFlow's word: ``PENDING RUNNING SUCCESS FAILURE REVERTING REVERTED
+        REVERT_FAILURE``.
+    :ivar undo: it is to be undone.
+    """
+
+    name: str
+    state: str
+    undo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FlowAttempt:
+    """One attempt of the part of an operation that one call runs, or a call that is still to come.
+
+    :ivar state: TaskFlow's word for the flow; None: its caller has not called yet.
+    """
+
+    phase: str
+    state: str | None
+    steps: tuple[StepStanding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of many, newest first.
+
+    :ivar marker: the id after which the next page begins; None: this is the last one.
+    :ivar cut: the text finds more than is shown on any page: a longer one finds it.
+    :ivar unreadable: the ids of rows that make no sense to this release.
+    """
+
+    items: tuple[T, ...]
+    marker: str | None = None
+    cut: bool = False
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many there are; a count ends at :attr:`most`, and one that is higher means more.
+
+    :ivar operations: by state; of those that are settled, of the last 24 hours.
+    :ivar volumes: by status.
+    """
+
+    operations: dict[OperationState, int]
+    volumes: dict[VolumeStatus, int]
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A backend that has volumes, limits or conductors; for the counts see :class:`Counts`.
+
+    :ivar max_running: how many operations it may run at a time; None: any number.
+    :ivar conductors: the names of the living ones that serve it.
+    """
+
+    name: str
+    volumes: int
+    running: int
+    queued: int
+    max_running: int | None
+    conductors: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

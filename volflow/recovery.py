@@ -87,6 +87,16 @@ class Recovery:
         found["needs_attention"] += [*unreadable, *self._runner.leases.overdue()]
         return RecoveryReport(**{name: tuple(ids) for name, ids in found.items()})
 
+    def retry(self, operation_id: str) -> None:
+        """Bring one operation on that is due, without waiting for its backoff.
+
+        :raises OperationNotFound: there is none.
+        :raises BackendNotFound: this process has no driver of its backend.
+        """
+        stored = self._records.operation(operation_id)
+        self._runner.driver(stored.record.backend)
+        self._try(stored, all_due=True)
+
     def start(self) -> None:
         """Go on in a thread that sleeps until the next thing is due.
 

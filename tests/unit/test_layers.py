@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "calls",
             "comparison",
             "doubts",
+            "insight",
             "inventory",
             "jobs",
             "joining",

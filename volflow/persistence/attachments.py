@@ -55,6 +55,13 @@ class Attachments:
             query = query.where(_T.detached_at.is_(None))
         return [*self._understood(connection, query)]
 
+    def past(self, connection: Connection, volume_id: str, limit: int) -> Sequence[Attachment]:
+        """The detached attachments of a volume, the last one first."""
+        query = select(*schema.as_stored(schema.attachments)).where(
+            _T.volume_id == volume_id, _T.detached_at.is_not(None)
+        )
+        return self._understood(connection, query.order_by(_T.detached_at.desc()).limit(limit))
+
     def of_host(self, connection: Connection, host: str | None) -> Sequence[Attachment]:
         """The attachments of a host that count, oldest first."""
         attached = AttachStatus.ATTACHED.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -182,6 +182,12 @@ def find(
         query = query.where(_T.volume_id == volume_id)
     found, _ = _readable(page(connection, query, schema.operations, marker, limit))
     return [stored.record for stored in found]
+
+
+def of_ids(connection: Connection, ids: Sequence[str]) -> tuple[list[StoredOperation], list[str]]:
+    """The operations of these ids, in their order; and the ids of those that are unreadable."""
+    rows = connection.execute(_ALL.where(_T.id.in_(ids))).mappings().all() if ids else []
+    return _readable(sorted(rows, key=lambda row: ids.index(row["id"])))
 
 
 def unsettled(connection: Connection) -> tuple[list[StoredOperation], list[str]]:

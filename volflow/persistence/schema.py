@@ -141,10 +141,11 @@ volumes = Table(
     Column("compare_at", Instant),
     Column("compare_attempts", Integer, nullable=False, server_default="0"),
     Index("ix_volumes_compare", "compare_at"),
-    Index("ix_volumes_backend", "backend", "deleted_at", "created_at", "id"),
-    Index("ix_volumes_status", "status", "created_at", "id"),
+    Index("ix_volumes_live", "deleted_at", "created_at", "id"),
+    Index("ix_volumes_live_status", "deleted_at", "status", "created_at", "id"),
+    Index("ix_volumes_live_backend", "deleted_at", "backend", "created_at", "id"),
+    Index("ix_volumes_name", "name", "id"),
     Index("ix_volumes_operation", "operation_id"),
-    Index("ix_volumes_deleted", "deleted_at", "created_at", "id"),
     **TABLE_OPTIONS,
 )
 """``operation_id`` is the owner of a volume that is being changed; ``revision`` rises with every
@@ -210,6 +211,8 @@ operations = Table(
     Index("ix_operations_state", "state", "created_at", "id"),
     Index("ix_operations_volume", "volume_id", "created_at", "id"),
     Index("ix_operations_created", "created_at", "id"),
+    Index("ix_operations_kind", "kind", "created_at", "id"),
+    Index("ix_operations_backend", "backend", "created_at", "id"),
     **TABLE_OPTIONS,
 )
 """``epoch`` fences runs, ``revision`` counts their commits; with ``run_id``, which no two runs

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -122,13 +123,26 @@ class Volumes:
             query = query.where(_T.status == status)
         if backend is not None:
             query = query.where(_T.backend == backend)
-        found = []
-        for row in page(connection, query, schema.volumes, marker, limit):
+        return self._readable_of(page(connection, query, schema.volumes, marker, limit))[0]
+
+    def of_ids(
+        self, connection: Connection, ids: Sequence[str]
+    ) -> tuple[Sequence[Volume], Sequence[str]]:
+        """The volumes of these ids, in their order; and the ids of those that are unreadable."""
+        rows = connection.execute(_ALL.where(_T.id.in_(ids))).mappings().all() if ids else []
+        return self._readable_of(sorted(rows, key=lambda row: ids.index(row["id"])))
+
+    def _readable_of(
+        self, rows: Iterable[Mapping[Any, Any]]
+    ) -> tuple[builtins.list[Volume], builtins.list[str]]:
+        found, unreadable = [], []
+        for row in rows:
             try:
                 found.append(public(self.stored(row).volume))
             except DatabaseError as e:  # one row that a hand wrote hides no other
                 LOG.error("%s", e)  # noqa: TRY400
-        return found
+                unreadable.append(row["id"])
+        return found, unreadable
 
     def stored(self, row: Mapping[Any, Any]) -> StoredVolume:
         """The volume of a row, as it is stored.

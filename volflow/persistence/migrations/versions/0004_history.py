@@ -1,4 +1,4 @@
-"""Indexes by which what ended long ago is found, what a host has, and a page of the volumes."""
+"""Indexes by which what ended long ago is found, what a host has, and pages of all there is."""
 
 from __future__ import annotations
 
@@ -9,20 +9,37 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+NEW = {
+    "attachments": {
+        "detached": ["detached_at", "id"],
+        "host": ["attached_host", "detached_at"],
+    },
+    "operations": {
+        "kind": ["kind", "created_at", "id"],
+        "backend": ["backend", "created_at", "id"],
+    },
+    "volumes": {
+        "live": ["deleted_at", "created_at", "id"],
+        "live_status": ["deleted_at", "status", "created_at", "id"],
+        "live_backend": ["deleted_at", "backend", "created_at", "id"],
+        "name": ["name", "id"],
+    },
+}
+OLD = {"volumes": {"created": ["created_at", "id"], "status": ["status", "created_at", "id"]}}
+
 
 def upgrade() -> None:
-    steps.create_index("ix_attachments_detached", "attachments", ["detached_at", "id"])
-    steps.create_index("ix_attachments_host", "attachments", ["attached_host", "detached_at"])
-    steps.create_index("ix_volumes_deleted", "volumes", ["deleted_at", "created_at", "id"])
-    steps.create_index(
-        "ix_volumes_backend", "volumes", ["backend", "deleted_at", "created_at", "id"]
-    )
-    steps.drop_index("ix_volumes_created", "volumes")
+    _change(NEW, OLD)
 
 
 def downgrade() -> None:
-    steps.create_index("ix_volumes_created", "volumes", ["created_at", "id"])
-    steps.drop_index("ix_volumes_backend", "volumes")
-    steps.drop_index("ix_volumes_deleted", "volumes")
-    steps.drop_index("ix_attachments_host", "attachments")
-    steps.drop_index("ix_attachments_detached", "attachments")
+    _change(OLD, NEW)
+
+
+def _change(made: dict[str, dict[str, list[str]]], gone: dict[str, dict[str, list[str]]]) -> None:
+    for table, indexes in made.items():
+        for name, columns in indexes.items():
+            steps.create_index(f"ix_{table}_{name}", table, columns)
+    for table, indexes in gone.items():
+        for name in indexes:
+            steps.drop_index(f"ix_{table}_{name}", table)
