@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, func, select, type_coerce
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.engine import Connection
 
 from volflow.models import SETTLED, OperationState
@@ -39,8 +39,8 @@ _ROW = (
     _O.state,
     _O.revision,
     _O.cancel_requested,
-    type_coerce(_O.deadline, BigInteger),
-    type_coerce(_O.retry_at, BigInteger),
+    schema.microseconds(_O.deadline),
+    schema.microseconds(_O.retry_at),
 )
 _OPEN = (
     select(*_ROW)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Table, and_, func, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 from sqlalchemy.engine import Connection
 
 from volflow.models import SETTLED, OperationState
@@ -245,7 +245,7 @@ def _merged(sources: list[_Source], limit: int) -> Found:
 
 
 def _key(table: Table) -> tuple[Any, Any]:
-    return table.c.id, _stored(table.c.created_at).label("created")
+    return table.c.id, schema.microseconds(table.c.created_at).label("created")
 
 
 def _as_key(row: Any) -> Key:
@@ -263,12 +263,8 @@ def _key_of(connection: Connection, table: Table, marker: str | None) -> Key | N
 
 def _before(table: Table, key: Key) -> ColumnElement[bool]:
     """What stands behind a key; spelled so that an index begins there and not at its end."""
-    created = _stored(table.c.created_at)
+    created = schema.microseconds(table.c.created_at)
     return and_(created <= key[0], or_(created < key[0], table.c.id < key[1]))
-
-
-def _stored(column: Any) -> Any:
-    return type_coerce(column, BigInteger)
 
 
 # Texts
