@@ -15,6 +15,7 @@ from volflow.cli import (
     operations,
     reconcile,
     volumes,
+    web,
 )
 from volflow.cli.demo import add_demo
 from volflow.cli.opening import Options
@@ -40,4 +41,5 @@ operations.add_to(main)
 conductors.add_to(main)
 reconcile.add_to(main)
 database.add_to(main)
+web.add_to(main)
 add_demo(main)

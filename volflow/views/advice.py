@@ -1,10 +1,11 @@
-"""Advice: the command that helps what stands still."""
+"""Advice: what an operation waits for, and the command that helps what stands still."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
-from volflow.models import Operation, OperationState
+from volflow.models import Operation, OperationKind, OperationState, Standing
 
 
 def helps(found: Operation, now: datetime) -> str | None:
@@ -23,3 +24,51 @@ def helps(found: Operation, now: datetime) -> str | None:
             return "volflow recover, if its owner is dead"
         case _:
             return None
+
+
+class Expected(NamedTuple):
+    """What comes next.
+
+    :ivar text: a sentence without its full stop; where there is a time, that follows it.
+    """
+
+    text: str
+    at: datetime | None = None
+
+
+def expects(standing: Standing) -> Expected:
+    """Say what an operation waits for, and until when."""
+    found = standing.operation
+    if found.settled:
+        return Expected("nothing: it is settled")
+    if standing.abandoned:
+        lease = found.lease_expires_at
+        return Expected("recovery takes it over: no sign of life from its owner since", lease)
+    if standing.cancel_requested:
+        return Expected("it was cancelled, and is undone at its next step")
+    match found.state:
+        case OperationState.QUEUED:
+            return Expected(f"a conductor of backend {found.backend} takes it")
+        case OperationState.RUNNING:
+            return Expected("its owner goes on; alive at least until", found.lease_expires_at)
+        case OperationState.REVERTING:
+            return Expected("its owner undoes it; alive at least until", found.lease_expires_at)
+        case OperationState.WAITING if found.deadline is None:
+            return Expected("its caller's next call, for as long as it takes")
+        case OperationState.WAITING:
+            return Expected("its caller's next call; rolled back without it", found.deadline)
+        case _:
+            return Expected("recovery tries again what was refused", standing.retry_at)
+
+
+def may_cancel(found: Operation) -> bool:
+    """True where a request to cancel could be taken; a forced detach refuses it still."""
+    return not found.settled and found.kind is not OperationKind.DELETE
+
+
+def may_retry(standing: Standing) -> bool:
+    """True where there is something to bring on that nobody runs now."""
+    found = standing.operation
+    if found.state is OperationState.WAITING and found.deadline is not None:
+        return found.deadline <= standing.now
+    return found.state is OperationState.NEEDS_ATTENTION or standing.abandoned

@@ -1,0 +1,60 @@
+"""Operations: the list, and one of them with its timeline and its steps."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from volflow.models import OperationKind, OperationState
+from volflow.views.timeline import fold
+from volflow.web import asked
+from volflow.web.drawing import drawn
+from volflow.web.flow import attempts
+from volflow.web.site import context, site_of
+
+FILTERS = ("state", "kind", "backend", "volume", "q", "after")
+
+
+def operations(request: Request) -> Response:
+    """List operations, newest first."""
+    given = asked.query(request, FILTERS)
+    site = site_of(request)
+    manager = site.doors.reading
+    page = manager.search_operations(
+        context(),
+        state=given.get("state"),
+        kind=given.get("kind"),
+        backend=given.get("backend"),
+        volume_id=given.get("volume"),
+        text=given.get("q"),
+        marker=given.get("after"),
+    )
+    return site.page(
+        request,
+        "operations.html",
+        page=page,
+        given=given,
+        states=list(OperationState),
+        kinds=list(OperationKind),
+        backends=[b.name for b in manager.list_backends(context())],
+        watch="any",
+    )
+
+
+def operation(request: Request) -> Response:
+    """Show one operation."""
+    asked.query(request, ())
+    site = site_of(request)
+    manager = site.doors.reading
+    standing = manager.operation_standing(context(), request.path_params["id"])
+    found = standing.operation
+    calls = fold(manager.operation_timeline(context(), found.id))
+    return site.page(
+        request,
+        "operation.html",
+        standing=standing,
+        found=found,
+        timeline=drawn(calls, standing.now),
+        attempts=attempts(manager.operation_flow(context(), found.id)),
+        watch=f"operation:{found.id}",
+    )
