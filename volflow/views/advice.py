@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from typing import NamedTuple
 
 from volflow.models import Operation, OperationKind, OperationState, Standing
 
 
-def helps(found: Operation, now: datetime) -> str | None:
+class Help(NamedTuple):
+    """A command that helps, and when it does: a sentence that has the command in it."""
+
+    before: str
+    command: str
+    after: str
+
+    def __str__(self) -> str:
+        return "".join(self)
+
+
+def helps(found: Operation, now: datetime) -> Help | None:
     """Say which command helps an operation that stands still."""
+    recover = "volflow recover"
     match found.state:
         case OperationState.NEEDS_ATTENTION:
-            return "volflow recover, once the backend answers or the host has logged out"
+            return Help("", recover, ", once the backend answers or the host has logged out")
         case OperationState.QUEUED:
-            return f"volflow conductor run --backend {found.backend}, where none lives"
+            run = f"volflow conductor run --backend {shlex.quote(found.backend)}"
+            return Help("", run, ", where none lives")
         case OperationState.WAITING:
-            return f"its caller's next call, or volflow operation cancel {found.id}"
+            return Help("its caller's next call, or ", f"volflow operation cancel {found.id}", "")
         case OperationState.RUNNING | OperationState.REVERTING:
             lease = found.lease_expires_at
             if lease is None or lease <= now:
-                return "volflow recover: its owner showed no life for its lease"
-            return "volflow recover, if its owner is dead"
+                return Help("", recover, ": its owner showed no life for its lease")
+            return Help("", recover, ", if its owner is dead")
         case _:
             return None
 
@@ -29,7 +43,8 @@ def helps(found: Operation, now: datetime) -> str | None:
 class Expected(NamedTuple):
     """What comes next.
 
-    :ivar text: a sentence without its full stop; where there is a time, that follows it.
+    :ivar text: a sentence without its full stop; where there is a time, how far that is away
+        follows it, such as ``in 4m`` or ``3m ago``.
     """
 
     text: str
@@ -43,22 +58,22 @@ def expects(standing: Standing) -> Expected:
         return Expected("nothing: it is settled")
     if standing.abandoned:
         lease = found.lease_expires_at
-        return Expected("recovery takes it over: no sign of life from its owner since", lease)
+        return Expected("recovery takes it over: its owner's lease ended", lease)
     if standing.cancel_requested:
         return Expected("it was cancelled, and is undone at its next step")
     match found.state:
         case OperationState.QUEUED:
             return Expected(f"a conductor of backend {found.backend} takes it")
         case OperationState.RUNNING:
-            return Expected("its owner goes on; alive at least until", found.lease_expires_at)
+            return Expected("its owner goes on: its lease ends", found.lease_expires_at)
         case OperationState.REVERTING:
-            return Expected("its owner undoes it; alive at least until", found.lease_expires_at)
+            return Expected("its owner undoes it: its lease ends", found.lease_expires_at)
         case OperationState.WAITING if found.deadline is None:
             return Expected("its caller's next call, for as long as it takes")
         case OperationState.WAITING:
-            return Expected("its caller's next call; rolled back without it", found.deadline)
+            return Expected("its caller's next call, or else its undo: due", found.deadline)
         case _:
-            return Expected("recovery tries again what was refused", standing.retry_at)
+            return Expected("recovery tries again what was refused: due", standing.retry_at)
 
 
 def may_cancel(found: Operation) -> bool:

@@ -44,6 +44,7 @@ _MARKS = {
     "held back": Mark("✗", "turned"),
     "running": _MOVING,
     "runs now": _MOVING,
+    "under way": _MOVING,
     "attaching": _MOVING,
     "detaching": _MOVING,
     "creating": _MOVING,

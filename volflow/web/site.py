@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,8 +22,6 @@ from volflow.web.doors import Doors
 from volflow.web.feed import Feed
 from volflow.web.marks import mark_of
 
-_PLURAL = {1: ""}
-
 
 def _environment() -> Environment:
     found = Environment(
@@ -36,6 +35,7 @@ def _environment() -> Environment:
         "clean": words.clean,
         "instant": words.instant,
         "moment": words.moment,
+        "quoted": shlex.quote,
         "took": words.took,
         "span": span,
         "spoken": lambda state: str(state).replace("_", " "),

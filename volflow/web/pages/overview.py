@@ -27,21 +27,20 @@ class Group:
     key: str
     title: str
     state: OperationState
-    none: str
     page: Page[Standing]
 
     @property
-    def ailing(self) -> bool:
-        """True where these are what needs somebody."""
-        return self.key == "attention"
+    def shown(self) -> list[Standing]:
+        """Those that are not told of as abandoned."""
+        return [standing for standing in self.page.items if not standing.abandoned]
 
 
 _GROUPS = (
-    ("attention", "Needs attention", OperationState.NEEDS_ATTENTION, "Nothing needs attention."),
-    ("running", "Runs now", OperationState.RUNNING, "Nothing runs."),
-    ("reverting", "Is being undone", OperationState.REVERTING, "Nothing is being undone."),
-    ("waiting", "Waits for its caller", OperationState.WAITING, "Nothing waits."),
-    ("queued", "Waits for a conductor", OperationState.QUEUED, "Nothing is queued."),
+    ("attention", "Needs attention", OperationState.NEEDS_ATTENTION),
+    ("running", "Runs now", OperationState.RUNNING),
+    ("reverting", "Is being undone", OperationState.REVERTING),
+    ("waiting", "Waits for its caller", OperationState.WAITING),
+    ("queued", "Waits for a conductor", OperationState.QUEUED),
 )
 
 
@@ -53,10 +52,8 @@ def overview(request: Request) -> Response:
         return entered(request, given["token"], RedirectResponse("/", 303))
     manager = site.doors.reading
     groups = [
-        Group(
-            key, title, state, none, manager.search_operations(context(), state=state, limit=SHOWN)
-        )
-        for key, title, state, none in _GROUPS
+        Group(key, title, state, manager.search_operations(context(), state=state, limit=SHOWN))
+        for key, title, state in _GROUPS
     ]
     conductors = manager.list_conductors(context())
     served = {name for c in conductors if c.alive for name in c.backends}

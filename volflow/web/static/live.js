@@ -106,13 +106,21 @@
     const told = verdict(document);
     for (const part of fresh.querySelectorAll("[data-live]")) {
       const old = document.getElementById(part.id);
-      if (old && old.innerHTML !== part.innerHTML) swap(old, part);
+      if (old && drawingOf(old) !== drawingOf(part)) swap(old, part);
     }
     skew = Date.parse(document.getElementById("drawn").dateTime) - Date.now();
     document.title = fresh.title;
     const tells = verdict(document);
     if (told !== tells) say("live", `Live: now ${tells}`);
     tick();
+  }
+
+  // What is drawn, without the times that go on by themselves: who reads or selects is not disturbed.
+  function drawingOf(part) {
+    const copy = part.cloneNode(true);
+    for (const each of copy.querySelectorAll("time[data-span]")) each.textContent = "";
+    for (const each of copy.querySelectorAll("details")) each.removeAttribute("open");
+    return copy.innerHTML;
   }
 
   function verdict(page) {
