@@ -14,6 +14,7 @@ from volflow.cli import (
     host,
     operations,
     reconcile,
+    status,
     volumes,
     web,
 )
@@ -33,6 +34,7 @@ def main(ctx: click.Context) -> None:
     ctx.ensure_object(Options)
 
 
+status.add_to(main)
 volumes.add_to(main)
 attach.add_to(main)
 evacuate.add_to(main)

@@ -1,0 +1,94 @@
+"""The overview: what needs somebody, what goes on, and who is there to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from oslo_context.context import RequestContext
+
+from volflow.manager import VolumeManager
+from volflow.models import (
+    Backend,
+    Conductor,
+    Counts,
+    OperationState,
+    Page,
+    Standing,
+    Volume,
+    VolumeStatus,
+)
+
+OPEN = (
+    OperationState.NEEDS_ATTENTION,
+    OperationState.RUNNING,
+    OperationState.REVERTING,
+    OperationState.WAITING,
+    OperationState.QUEUED,
+)
+"""The states of what is not settled, the most urgent first."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What an operator looks at first.
+
+    :ivar operations: the newest ones of each state in :data:`OPEN`.
+    :ivar broken: volumes whose deletion was refused for good.
+    """
+
+    operations: Mapping[OperationState, Page[Standing]]
+    broken: Page[Volume]
+    counts: Counts
+    backends: Sequence[Backend]
+    conductors: Sequence[Conductor]
+
+    @property
+    def abandoned(self) -> list[Standing]:
+        """What nobody runs any more, though it is said to run."""
+        return [s for page in self.operations.values() for s in page.items if s.abandoned]
+
+    @property
+    def dead(self) -> list[Conductor]:
+        """Conductors that died without a word."""
+        return [conductor for conductor in self.conductors if not conductor.alive]
+
+    @property
+    def alone(self) -> list[str]:
+        """Backends of what is queued that no living conductor serves."""
+        served = {name for c in self.conductors if c.alive for name in c.backends}
+        queued = self.operations[OperationState.QUEUED].items
+        return sorted({standing.operation.backend for standing in queued} - served)
+
+    @property
+    def calm(self) -> bool:
+        """True where nothing needs anybody."""
+        needing = self.operations[OperationState.NEEDS_ATTENTION]
+        unreadable = any(page.unreadable for page in self.operations.values())
+        return not (
+            needing.items
+            or unreadable
+            or self.abandoned
+            or self.broken.items
+            or self.broken.unreadable
+            or self.dead
+            or self.alone
+        )
+
+    def going_on(self, state: OperationState) -> list[Standing]:
+        """Those of a state that are not told of as abandoned."""
+        return [standing for standing in self.operations[state].items if not standing.abandoned]
+
+
+def look(manager: VolumeManager, context: RequestContext, shown: int) -> Overview:
+    """Look at everything.
+
+    :param shown: how many operations of a state, and volumes, at most.
+    """
+    return Overview(
+        {s: manager.search_operations(context, state=s, limit=shown) for s in OPEN},
+        manager.search_volumes(context, status=VolumeStatus.ERROR, limit=shown),
+        manager.counts(context),
+        manager.list_backends(context),
+        manager.list_conductors(context),
+    )
