@@ -45,17 +45,21 @@ def open_store(
         raise InvalidInput("database has to be a SQLAlchemy URL")
     database = Database(url, lease_seconds, clock)
     try:
-        keys = _key_path(database, key_file)
+        keys = key_path(database, key_file)
         migrate.prepare(database)
         cipher = _matching_cipher(database, keys)
-        locks = _lock_path(keys, lock_directory)
+        locks = _made(lock_path(keys, lock_directory))
     except BaseException:
         database.close()
         raise
     return Store(database, cipher, locks)
 
 
-def _key_path(database: Database, key_file: str | Path | None) -> Path:
+def key_path(database: Database, key_file: str | Path | None) -> Path:
+    """Where the keys are: where it was said, or beside a SQLite file.
+
+    :raises InvalidInput: a server database was given no key file.
+    """
     if key_file is not None:
         return Path(key_file).absolute()
     if database.path is None:
@@ -63,8 +67,12 @@ def _key_path(database: Database, key_file: str | Path | None) -> Path:
     return database.path.absolute().with_name(database.path.name + ".key")
 
 
-def _lock_path(keys: Path, lock_directory: str | Path | None) -> Path:
-    path = Path(lock_directory) if lock_directory else keys.with_name(keys.stem + ".locks")
+def lock_path(keys: Path, lock_directory: str | Path | None) -> Path:
+    """Where this host's locks are: where it was said, or beside the keys."""
+    return Path(lock_directory) if lock_directory else keys.with_name(keys.stem + ".locks")
+
+
+def _made(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         (path / "owners").mkdir(exist_ok=True, mode=0o700)
@@ -75,7 +83,7 @@ def _lock_path(keys: Path, lock_directory: str | Path | None) -> Path:
 
 def _matching_cipher(database: Database, path: Path) -> Cipher:
     """Read the key file, and check that it holds every key that the database was used with."""
-    known = _fingerprints(database)
+    known = fingerprints(database)
     if not known and not path.exists():
         create_keys(path)
     cipher = read_keys(path)
@@ -88,12 +96,13 @@ def _matching_cipher(database: Database, path: Path) -> Cipher:
     new = set(cipher.fingerprints) - known
     for fingerprint in new:
         _remember(database, fingerprint)
-    if new and set(cipher.fingerprints) < _fingerprints(database):
+    if new and set(cipher.fingerprints) < fingerprints(database):
         raise DatabaseError(f"the key file {path} is not the one of {database.name}")
     return cipher
 
 
-def _fingerprints(database: Database) -> set[str]:
+def fingerprints(database: Database) -> set[str]:
+    """The keys that the database was used with."""
     with database.read() as connection:
         return set(connection.execute(select(schema.secret_keys.c.fingerprint)).scalars())
 

@@ -9,6 +9,7 @@ from volflow.cli import (
     attach,
     conductors,
     database,
+    doctor,
     evacuate,
     exits,
     host,
@@ -43,5 +44,6 @@ operations.add_to(main)
 conductors.add_to(main)
 reconcile.add_to(main)
 database.add_to(main)
+doctor.add_to(main)
 web.add_to(main)
 add_demo(main)
