@@ -205,7 +205,9 @@ def _source(
     """The next ones in the order of an index, whose first columns ``index`` names."""
     columns = table.c
     conditions = [*index, *([] if after is None else [_before(table, after)])]
-    order = (columns.created_at.desc(), columns.id.desc())
+    order = [columns.created_at.desc(), columns.id.desc()]
+    if table is schema.volumes:
+        order.insert(0, columns.deleted_at.desc())  # as in pages
     if not rest:
         query = select(*_key(table)).where(*conditions).order_by(*order).limit(limit + 1)
         keys = [_as_key(row) for row in connection.execute(query)]
