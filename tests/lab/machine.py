@@ -15,7 +15,7 @@ from typing import Self
 
 from tests.lab.kernels import Kernel
 
-DISK_BYTES = 8 * 1024**3
+DISK_BYTES = 12 * 1024**3
 BOOT_SECONDS = 900
 STOP_SECONDS = 15
 POLL_SECONDS = 0.1
