@@ -5,7 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from volflow.models import VolumeStatus
+from volflow.exceptions import OperationNotFound
+from volflow.manager import VolumeManager
+from volflow.models import Standing, Volume, VolumeStatus
 from volflow.views.records import attachment_json
 from volflow.web import asked
 from volflow.web.site import context, site_of
@@ -46,7 +48,6 @@ def volume(request: Request) -> Response:
     live = manager.list_attachments(context(), found.id)
     past = manager.past_attachments(context(), found.id, HISTORY)
     history = manager.search_operations(context(), volume_id=found.id, limit=HISTORY)
-    owner = found.operation_id and manager.operation_standing(context(), found.operation_id)
     return site.page(
         request,
         "volume.html",
@@ -54,6 +55,16 @@ def volume(request: Request) -> Response:
         live=[attachment_json(a, secrets=False) for a in live],
         past=[attachment_json(a, secrets=False) for a in past],
         history=history,
-        owner=owner,
+        owner=_owner(manager, found),
         watch=f"volume:{found.id}",
     )
+
+
+def _owner(manager: VolumeManager, found: Volume) -> Standing | None:
+    """The operation that changes a volume; None: none does, or it is not there."""
+    if found.operation_id is None:
+        return None
+    try:
+        return manager.operation_standing(context(), found.operation_id)
+    except OperationNotFound:
+        return None
