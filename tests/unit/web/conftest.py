@@ -8,10 +8,12 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import event
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -28,19 +30,51 @@ BASE = "http://127.0.0.1:8400"
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
 
 
+class Place(NamedTuple):
+    """A database's directory, and the backend that goes with it."""
+
+    directory: Path
+    backend: MemoryDriver
+
+
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a migrated database that holds nothing."""
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A migrated database that holds nothing."""
     directory = tmp_path_factory.mktemp("empty")
-    VolumeManager(f"sqlite:///{directory}/volflow.db", drivers={}, recover=False).close()
-    return directory
+    opened(directory, {}).close()
+    return Place(directory, MemoryDriver())
+
+
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A database with volumes that are in every state that an operator may meet."""
+    place = Place(tmp_path_factory.mktemp("stocked"), MemoryDriver())
+    faulty = FaultyDriver(place.backend)
+    with opened(place.directory, {"lab": faulty}) as manager:
+        fill(manager, faulty)
+    return place
+
+
+def opened(directory: Path, drivers: dict[str, Any]) -> VolumeManager:
+    """A manager whose database does not wait for the disk."""
+    url = f"sqlite:///{directory}/volflow.db"
+    found = VolumeManager(url, drivers=drivers, recover=False, board="sql:")
+    event.listen(found.database.engine, "connect", without_sync)
+    found.database.engine.dispose()
+    return found
+
+
+def without_sync(connection: Any, record: Any) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture
-def home(tmp_path: Path, empty_database: Path) -> Path:
-    home = tmp_path / "home"
-    shutil.copytree(empty_database, home)
-    return home
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """This test's own copy, stocked where it asks for the stock."""
+    wanted = "stocked" if "stock" in request.fixturenames else "empty"
+    source: Place = request.getfixturevalue(wanted)
+    shutil.copytree(source.directory, tmp_path / "home")
+    return Place(tmp_path / "home", deepcopy(source.backend))
 
 
 @pytest.fixture
@@ -49,8 +83,8 @@ def context() -> RequestContext:
 
 
 @pytest.fixture
-def backend() -> MemoryDriver:
-    return MemoryDriver()
+def backend(place: Place) -> MemoryDriver:
+    return place.backend
 
 
 @pytest.fixture
@@ -59,10 +93,8 @@ def faulty(backend: MemoryDriver) -> FaultyDriver:
 
 
 @pytest.fixture
-def manager(home: Path, faulty: FaultyDriver) -> Iterator[VolumeManager]:
-    url = f"sqlite:///{home}/volflow.db"
-    drivers = {"lab": faulty}
-    with VolumeManager(url, drivers=drivers, recover=False, board="sql:") as found:
+def manager(place: Place, faulty: FaultyDriver) -> Iterator[VolumeManager]:
+    with opened(place.directory, {"lab": faulty}) as found:
         yield found
 
 
@@ -106,13 +138,11 @@ def operator(app: Starlette) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture
-def stock(
-    manager: VolumeManager, context: RequestContext, faulty: FaultyDriver
-) -> dict[str, Volume]:
-    """Volumes that are in every state that an operator may meet, by what they are."""
+def fill(manager: VolumeManager, faulty: FaultyDriver) -> None:
+    """Make volumes whose names say what they are."""
+    context = RequestContext(overwrite=False)
     made = {
-        name: manager.create_volume(context, size_gib=1, backend="lab", name=name)
+        name: manager.create_volume(context, size_gib=1, backend="lab", name=name).id
         for name in ("free", "used", "waits", "undone", "ails", "died", "queued", "broken")
     }
 
@@ -120,16 +150,16 @@ def stock(
         faulty.faults += faults
         with contextlib.suppress(exceptions.VolflowError, Crash):
             manager.attach_volume(
-                context, made[name].id, HOST_A, host_name="a", mountpoint="/dev/vdb"
+                context, made[name], HOST_A, host_name="a", mountpoint="/dev/vdb"
             )
         faulty.faults.clear()
 
     refused = exceptions.ConnectionFailed("no way in")
     attach("used")
-    manager.detach_volume(context, made["used"].id)
+    manager.detach_volume(context, made["used"])
     attach("used")
-    manager.reserve_volume(context, made["waits"].id)
-    manager.initialize_connection(context, made["waits"].id, HOST_A)
+    manager.reserve_volume(context, made["waits"])
+    manager.initialize_connection(context, made["waits"], HOST_A)
     attach("undone", Fault("initialize_connection", "after", refused))
     attach(
         "ails",
@@ -137,12 +167,17 @@ def stock(
         Fault("remove_export", "before", exceptions.ExportFailed("no way out"), times=None),
     )
     attach("died", Fault("create_export", "after", Crash))
-    manager.submit_attach(context, made["queued"].id, HOST_A)
+    manager.submit_attach(context, made["queued"], HOST_A)
     faulty.faults.append(Fault("delete_volume", "before", exceptions.DriverError("held")))
     with contextlib.suppress(exceptions.VolflowError):
-        manager.delete_volume(context, made["broken"].id)
+        manager.delete_volume(context, made["broken"])
     faulty.faults.clear()
-    return {name: manager.get_volume(context, v.id) for name, v in made.items()}
+
+
+@pytest.fixture
+def stock(manager: VolumeManager, context: RequestContext) -> dict[str, Volume]:
+    """The volumes that are in every state, by what they are."""
+    return {str(v.name): v for v in manager.list_volumes(context)}
 
 
 @pytest.fixture
