@@ -1,96 +1,107 @@
-"""``python -m benchmarks``: volflow beside TaskFlow's own engine, interleaved in one run.
+"""``python -m benchmarks``: volflow and its peers at the same work, measured in one run.
 
-Seconds of one run are comparable with each other only: the two are measured in turn, so that
-whatever else the machine does hits both alike.
+Each peer is a process of its own, and all take turns in each round: whatever else the machine
+does hits them alike. Seconds of one run are comparable with each other only.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import statistics
+import os
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from taskflow import engines, task
-from taskflow.patterns import linear_flow
+from rich.console import Console
 
-from volflow import RequestContext, VolumeManager
-from volflow.testing import MemoryDriver
-from volflow.testing.points import Points
+from benchmarks import gate, machine, peers, plot, table
+from benchmarks.coordinator import QUICK, Coordinator, Plan
+from benchmarks.databases import opened, require_binary
+from benchmarks.figures import Result
+from tests.servers.postgresql import server_binaries
 
-ROUNDS = 100
-WARM_UP = 10
-CONNECTOR = {"initiator": "iqn.2004-10.org.example:a", "host": "a"}
-ATTACH_TASKS, DETACH_TASKS = 6, 5
+JSON = Path("build/bench/bench.json")
 
 
-class Nothing(task.Task):
-    """A task that does nothing."""
-
-    def execute(self) -> None: ...
-
-    def revert(self, **_: Any) -> None: ...
-
-
-def bare() -> None:
-    """Run the two flows of an attach and a detach, empty, and keep nothing."""
-    for count in (ATTACH_TASKS, DETACH_TASKS):
-        flow = linear_flow.Flow("bare").add(*[Nothing(str(n)) for n in range(count)])
-        engines.run(flow)
-
-
-def measure(competitors: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
-    """Time each in turn; seconds."""
-    times: dict[str, list[float]] = {name: [] for name in competitors}
-    for round_ in range(WARM_UP + ROUNDS):
-        for name, run in competitors.items():
-            began = time.perf_counter()
-            run()
-            if round_ >= WARM_UP:
-                times[name].append(time.perf_counter() - began)
-    return times
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """What was asked for on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, help="how often each peer has its turn")
+    parser.add_argument("--seconds", type=float, help="how long a turn is")
+    parser.add_argument("--only", nargs="+", choices=peers.NAMES, metavar="PEER", default=None)
+    parser.add_argument("--database", choices=(*peers.DATABASES, "both"), default="both")
+    parser.add_argument("--json", type=Path, default=JSON, metavar="FILE", help=f"{JSON}")
+    parser.add_argument("--plot", type=Path, metavar="DIRECTORY", help="draw it, as SVG and PNG")
+    parser.add_argument("--quick", action="store_true", help="in about a minute, and less exact")
+    parser.add_argument("--gate", action="store_true", help="counts alone; fails where they grew")
+    return parser.parse_args(words)
 
 
-def count(manager: VolumeManager, pair: Callable[[], None]) -> dict[str, int]:
-    """Commits and statements of one attach and one detach."""
-    points = Points()
-    with points.watching(manager.database):
-        pair()
+def plan(options: argparse.Namespace) -> Plan:
+    """How much is measured."""
+    given = {"rounds": options.rounds, "seconds": options.seconds}
+    base = QUICK if options.quick else Plan()
+    return replace(base, **{name: value for name, value in given.items() if value is not None})
+
+
+def measure(
+    names: list[str], databases: list[str], how: Plan, console: Console
+) -> dict[str, dict[str, Result]]:
+    """Measure the peers on each database, and show it."""
+    found = {}
+    for name in databases:
+        with opened(name) as kind, console.status(name) as status:
+            found[name] = Coordinator(names, kind, how, status.update).measure()
+        console.print(*table.tables(name, found[name]))
+        for line in table.remarks(name, found[name]):
+            console.print(line, highlight=False, markup=False)
+    return found
+
+
+def report(found: dict[str, dict[str, Result]], how: Plan, names: list[str]) -> dict[str, Any]:
+    """What is written to the JSON file."""
+    binaries = server_binaries(require_binary) if "postgresql" in found else None
     return {
-        "commits": points.reached.count("commit after"),
-        "statements": sum(
-            name.startswith("statement") and name != "statement BEGIN" for name in points.reached
-        ),
+        "machine": machine.facts(names, binaries),
+        "plan": asdict(how),
+        "databases": {
+            database: {name: asdict(result) for name, result in results.items()}
+            for database, results in found.items()
+        },
     }
 
 
-def main() -> None:
-    """Measure, and print a table and one line of JSON."""
-    with tempfile.TemporaryDirectory() as directory:
-        url = f"sqlite:///{Path(directory) / 'volflow.db'}"
-        with VolumeManager(url, drivers={"lab": MemoryDriver()}) as manager:
-            context = RequestContext()
-            volume = manager.create_volume(context, size_gib=1, backend="lab")
+def judge(databases: list[str], console: Console) -> int:
+    """Measure the gate's figures; returns the exit status."""
+    found = gate.measure(databases)
+    for measured in found:
+        console.print(str(measured), highlight=False, markup=False, soft_wrap=True)
+    return int(not all(measured.passes for measured in found))
 
-            def pair() -> None:
-                manager.attach_volume(context, volume.id, CONNECTOR, host_name="a")
-                manager.detach_volume(context, volume.id)
 
-            times = measure({"volflow, SQLite": pair, "TaskFlow, not durable": bare})
-            counts = count(manager, pair)
-    median = {name: statistics.median(found) * 1000 for name, found in times.items()}
-    reference = median["TaskFlow, not durable"]
-    print(f"attach and detach, MemoryDriver, median of {ROUNDS} interleaved rounds")
-    for name, found in median.items():
-        print(f"  {name:<24}{found:8.2f} ms   {found / reference:5.2f} times the bare engine")
-    print(f"  volflow: {counts['commits']} commits, {counts['statements']} statements")
-    json.dump({"median_ms": median, **counts}, sys.stdout)
-    print()
+def main(words: list[str] | None = None) -> int:
+    """Measure, print tables and write the figures; returns the exit status."""
+    options, console = arguments(words), Console()
+    databases = list(peers.DATABASES) if options.database == "both" else [options.database]
+    if options.gate:
+        return judge(databases, console)
+    how, names = plan(options), list(options.only or peers.NAMES)
+    found = measure(names, databases, how, console)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report(found, how, names), indent=2) + "\n")
+    console.print(f"{options.json}")
+    if options.plot:
+        console.print(*plot.draw(found, options.plot), sep="\n")
+    failed = any(result.failures for results in found.values() for result in results.values())
+    return int(failed and ci())
+
+
+def ci() -> bool:
+    """True where a peer that cannot run is an error."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.peers import SQLITE
 from tests.servers.postgresql import PostgresqlServer, running_server
 
 
@@ -30,7 +29,7 @@ class Databases(Protocol):
 class SqliteFiles:
     """A file each."""
 
-    name = SQLITE
+    name = "sqlite"
 
     def create(self, directory: Path) -> str:
         return f"sqlite:///{directory / 'bench.db'}"
@@ -67,7 +66,7 @@ def opened(name: str) -> Iterator[Databases]:
 
     :raises SystemExit: the server's programs are missing.
     """
-    if name == SQLITE:
+    if name == SqliteFiles.name:
         yield SqliteFiles()
         return
     with running_server(require_binary) as server:

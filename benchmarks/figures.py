@@ -36,7 +36,7 @@ def summed_up(
 ) -> Round:
     """The round of a batch: medians of its cycles, means of its CPU time.
 
-    :param attaches: seconds of each; ``detaches`` likewise; the CPU time is the batch's, in seconds.
+    :param attaches: seconds of each, as ``detaches``; the CPU seconds are the batch's.
     """
     cycles = [a + d for a, d in zip(attaches, detaches, strict=True)]
     each = 1000 / len(cycles)

@@ -26,7 +26,8 @@ Transaction = Callable[[], AbstractContextManager[Execute]]
 
 TABLES = (
     """CREATE TABLE IF NOT EXISTS volumes (
-    id VARCHAR(36) PRIMARY KEY, status VARCHAR(16) NOT NULL, attach_status VARCHAR(16) NOT NULL)""",
+    id VARCHAR(36) PRIMARY KEY, status VARCHAR(16) NOT NULL,
+    attach_status VARCHAR(16) NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS attachments (
     id VARCHAR(36) PRIMARY KEY, volume_id VARCHAR(36) NOT NULL REFERENCES volumes (id),
     attach_status VARCHAR(16) NOT NULL, attached_host VARCHAR(255), connector TEXT,

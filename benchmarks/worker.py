@@ -197,10 +197,12 @@ class Worker:
     def __init__(self, name: str, url: str, directory: Path, index: int = 0) -> None:
         self.name = name
         self._url, self._directory, self._index = url, directory, index
-        spawning = multiprocessing.get_context("spawn")
-        self._pipe, other = spawning.Pipe()
+        # Imports are what takes longest to start; peers' own are left to their workers.
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload(["benchmarks.worker"])
+        self._pipe, other = server.Pipe()
         log = directory / f"{name}-{os.getpid()}-{index}.log"
-        self._process = spawning.Process(target=serve, args=(other, name, log), daemon=True)
+        self._process = server.Process(target=serve, args=(other, name, log), daemon=True)
         self._process.start()
         other.close()
 

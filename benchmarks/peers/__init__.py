@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-SQLITE, POSTGRESQL = "sqlite", "postgresql"
+DATABASES = ("sqlite", "postgresql")
 
 _PEERS = {
     "volflow": ("volflow", "Volflow"),
@@ -19,7 +19,7 @@ _PEERS = {
 }
 
 NAMES = tuple(_PEERS)
-"""All peers, in the order in which they are shown; the first is what the others are compared with."""
+"""All peers, in the order in which they are shown; the first is what others are compared with."""
 
 
 class Peer(Protocol):

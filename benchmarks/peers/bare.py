@@ -37,7 +37,7 @@ class Do(task.Task):
 class Bare:
     """``engines.run`` of a flow that is made anew for each run, as its users do."""
 
-    title = "TaskFlow's engine, not durable"
+    title = "TaskFlow, no storage"
     databases = ("sqlite", "postgresql")
     packages: tuple[str, ...] = ("taskflow", "psycopg")
     durable = False

@@ -18,7 +18,7 @@ from benchmarks.work import ATTACH, DETACH, FINISHED, Backend, Execute, Step, pe
 class Dbos:
     """Each step is a DBOS step; those that change rows commit them for themselves."""
 
-    title = "DBOS Transact, steps"
+    title = "DBOS, steps"
     databases = ("sqlite", "postgresql")
     packages = ("dbos", "SQLAlchemy", "psycopg")
     durable = True
@@ -76,7 +76,7 @@ class Dbos:
 class DbosDatasource(Dbos):
     """Rows are changed in transactions of a datasource, which commit their checkpoints, too."""
 
-    title = "DBOS Transact, datasource"
+    title = "DBOS, datasource"
 
     def prepare(self, url: str) -> None:
         self._source = SQLAlchemyDatasource.create(url)

@@ -19,7 +19,7 @@ GO_ON = "UPDATE runs SET step = :step WHERE id = :run"
 class Floor:
     """Each step's name is committed with what it changed; one process reads and undoes nothing."""
 
-    title = "a loop by hand, a commit a step"
+    title = "loop by hand"
     databases = ("sqlite", "postgresql")
     packages = ("psycopg",)
     durable = True

@@ -13,7 +13,7 @@ from benchmarks.peers.bare import Bare
 class TaskflowSql(Bare):
     """The bare engine's flow, with a backend that is made once and saves all that happens."""
 
-    title = "TaskFlow with its SQL persistence"
+    title = "TaskFlow, its SQL"
     packages = ("taskflow", "SQLAlchemy", "psycopg")
     durable = True
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.work import CONNECTOR, HOST
 from volflow import RequestContext, VolumeManager
 from volflow.testing import MemoryDriver
-
-from benchmarks.work import CONNECTOR, HOST
 
 
 class Volflow:
