@@ -15,9 +15,16 @@ PNG_SCALE = 2
 INK = "#7d8590"
 COLOURS = {"sqlite": "#2f81f7", "postgresql": "#8957e5"}
 TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+THICKNESS = 0.4
+LOST = "*"
+
+BASE = 0.1
+"""Where bars begin on an axis that has no zero."""
+
+Rows = list[tuple[str, dict[str, float]]]
 
 
-def bars(databases: Mapping[str, Mapping[str, Result]]) -> list[tuple[str, dict[str, float]]]:
+def bars(databases: Mapping[str, Mapping[str, Result]]) -> Rows:
     """Titles and ratios by database, the reference first and then by the ratio."""
     found: dict[str, dict[str, float]] = {}
     titles: dict[str, str] = {}
@@ -25,8 +32,7 @@ def bars(databases: Mapping[str, Mapping[str, Result]]) -> list[tuple[str, dict[
         for name, result in results.items():
             if result.speed and "cycle" in result.speed.ratios:
                 found.setdefault(name, {})[database] = result.speed.ratios["cycle"]
-                mark = "" if result.durable else " *"
-                titles[name] = result.title + mark
+                titles[name] = result.title + ("" if result.durable else f" {LOST}")
     reference = NAMES[0]
     order = sorted(found, key=lambda name: (name != reference, max(found[name].values())))
     return [(titles[name], found[name]) for name in order]
@@ -38,15 +44,14 @@ def draw(databases: Mapping[str, Mapping[str, Result]], directory: Path) -> list
 
     rows = bars(databases)
     names = [name for name in TITLES if name in databases]
-    height = 0.34 * len(rows) * max(1, len(names) * 0.75) + 1.2
-    figure = Figure(figsize=(WIDTH_PIXELS / DOTS, height), dpi=DOTS, layout="constrained")
+    figure = Figure(figsize=(WIDTH_PIXELS / DOTS, 1.3 + 0.5 * len(rows)), dpi=DOTS)
+    figure.set_layout_engine("constrained")
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
-    thickness = 0.8 / len(names)
-    for offset, database in enumerate(names):
-        _draw_database(axes, rows, database, offset * thickness, thickness)
-    _dress(axes, rows, (len(names) - 1) * thickness / 2)
+    for database in names:
+        _draw_database(axes, rows, database)
+    _dress(axes, rows)
     directory.mkdir(parents=True, exist_ok=True)
     files = [directory / "bench.svg", directory / "bench.png"]
     figure.savefig(files[0], transparent=True, metadata={"Date": None})
@@ -54,54 +59,43 @@ def draw(databases: Mapping[str, Mapping[str, Result]], directory: Path) -> list
     return files
 
 
-def _draw_database(
-    axes: Any,
-    rows: list[tuple[str, dict[str, float]]],
-    database: str,
-    offset: float,
-    thickness: float,
-) -> None:
-    places = [n + offset for n, (_, ratios) in enumerate(rows) if database in ratios]
+def _draw_database(axes: Any, rows: Rows, database: str) -> None:
+    """Draw the bars of one database, beside those of the other one where a peer has both."""
+    places = []
+    for place, (_, ratios) in enumerate(rows):
+        if database in ratios:
+            beside = [name for name in TITLES if name in ratios]
+            places.append(place + THICKNESS * (beside.index(database) - (len(beside) - 1) / 2))
     values = [ratios[database] for _, ratios in rows if database in ratios]
     drawn = axes.barh(
         places,
         [value - BASE for value in values],
         left=BASE,
-        height=thickness * 0.92,
+        height=THICKNESS * 0.92,
         color=COLOURS[database],
         label=TITLES[database],
     )
     axes.bar_label(drawn, [f"{value:.2g}" for value in values], padding=3, color=INK, fontsize=10)
 
 
-BASE = 0.1
-"""Where bars begin on an axis that has no zero."""
-
-
-def _dress(axes: Any, rows: list[tuple[str, dict[str, float]]], middle: float) -> None:
-    top = max((value for _, ratios in rows for value in ratios.values()), default=1.0)
+def _dress(axes: Any, rows: Rows) -> None:
+    top = max([10.0, *(2 * value for _, ratios in rows for value in ratios.values())])
     axes.set_xscale("log")
-    axes.set_xlim(BASE, max(10.0, top * 2))
-    axes.set_yticks([n + middle for n in range(len(rows))], [title for title, _ in rows])
+    axes.set_xlim(BASE, top)
+    axes.set_yticks(range(len(rows)), [title for title, _ in rows])
     axes.invert_yaxis()
-    axes.axvline(1, color=INK, linewidth=1, linestyle="--")
-    axes.set_xlabel("time of an attach and a detach, volflow = 1 (logarithmic)", color=INK)
-    ticks = [t for t in (0.1, 0.3, 1, 3, 10, 30, 100, 300) if t <= max(10.0, top * 2)]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+    axes.axvline(1, color=INK, linewidth=1, linestyle="--", zorder=0)
+    caption = "time of an attach and a detach, volflow = 1 (logarithmic scale)"
+    if any(title.endswith(LOST) for title, _ in rows):
+        caption += f"\n{LOST} not durable: where its process dies, the flow is lost"
+    axes.set_xlabel(caption, color=INK)
+    ticks = [tick for tick in (0.1, 0.3, 1, 3, 10, 30, 100, 300) if tick <= top]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.tick_params(colors=INK, labelsize=11)
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(INK)
-    axes.legend(frameon=False, labelcolor=INK, loc="lower right", fontsize=10)
-    if any(title.endswith("*") for title, _ in rows):
-        axes.text(
-            0,
-            -0.02,
-            "* keeps nothing: a flow whose process dies is lost",
-            transform=axes.figure.transFigure,
-            color=INK,
-            fontsize=9,
-            va="top",
-        )
+    # The uppermost bar is volflow's, which leaves room.
+    axes.legend(frameon=False, labelcolor=INK, loc="upper right", fontsize=10)

@@ -16,12 +16,12 @@ def tables(database: str, results: Mapping[str, Result]) -> list[Table]:
     """Times and costs, one line a peer."""
     processes = sorted({count for result in results.values() for count in result.throughput})
     taken = _table(
-        f"{database}: milliseconds of an attach and a detach, medians of rounds",
-        ["both", "times volflow", "attach", "detach", "CPU", "server's CPU"],
+        f"{database}: ms of an attach and a detach, and of CPU; the ratio to volflow",
+        ["both", "ratio", "attach", "detach", "CPU", "server"],
     )
     asked = _table(
-        f"{database}: what an attach and a detach ask, and how many processes do in a second",
-        ["commits", "statements", *(f"{count} at once" for count in processes)],
+        f"{database}: what both ask of the database, and cycles a second of so many processes",
+        ["commits", "statements", *(f"{count} proc." for count in processes)],
     )
     for result in results.values():
         taken.add_row(result.title, *times(result))

@@ -24,7 +24,7 @@ from benchmarks.watch import Counts, Watch, watch
 
 PATIENCE_SECONDS = 300
 STOP_SECONDS = 5
-WARM_UP = 10
+WARM_UP, WARM_UP_SECONDS = 10, 2.0
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Work:
             self._watch = watch(url, directory)
             self._watch.start()
         self._peer.open(url, directory, index)
-        self.run(WARM_UP)
+        self._run(WARM_UP, WARM_UP_SECONDS)
 
     def run(self, cycles: int) -> Batch:
         """Attach and detach so many times."""
