@@ -16,7 +16,7 @@ help:
 	echo 'make lint       ruff check and ruff format --check'
 	echo 'make types      mypy --strict, and the stubs against what is installed'
 	echo 'make docs       run the examples in the docs and the docstrings'
-	echo 'make bench      measure'
+	echo 'make bench      measure volflow beside its peers: ARGS=--quick, ARGS=--gate, ARGS=--help'
 	echo 'make matrix     die at every point of every scenario, and again in its recovery'
 	echo 'make mutants    take one safeguard out at a time, and see the tests fail'
 	echo 'make simulate   play SEEDS= schedules of deaths, stalls, refusals and lost replies'
@@ -51,7 +51,7 @@ types:
 		--ignore-missing-stub --ignore-positional-only --mypy-config-file setup.cfg
 
 bench:
-	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	PYTHON='$(PYTHON)' tools/bootstrap.sh bench
 	$(PY) -m benchmarks $(ARGS)
 
 # Every point of the calls, and each STEP-th point of the recoveries that follow.

@@ -11,6 +11,10 @@ from typing import Protocol
 from tests.servers.postgresql import PostgresqlServer, running_server
 
 
+class MissingServer(Exception):
+    """A program that a database server needs is not installed."""
+
+
 class Databases(Protocol):
     """One kind of database.
 
@@ -64,7 +68,7 @@ def used(before: dict[int, float] | None, after: dict[int, float] | None) -> flo
 def opened(name: str) -> Iterator[Databases]:
     """Have a kind of database as long as the block lasts.
 
-    :raises SystemExit: the server's programs are missing.
+    :raises MissingServer: its programs are not installed.
     """
     if name == SqliteFiles.name:
         yield SqliteFiles()
@@ -74,11 +78,14 @@ def opened(name: str) -> Iterator[Databases]:
 
 
 def require_binary(name: str, package: str, *places: Path) -> Path:
-    """Find a program, or say what is missing."""
+    """Find a program.
+
+    :raises MissingServer: it is not installed.
+    """
     found = next((str(place / name) for place in places if (place / name).exists()), None)
     path = found or shutil.which(name)
     if path is None:
-        raise SystemExit(f"{name} is missing: install {package}")
+        raise MissingServer(f"{name} is not installed (Debian: {package})")
     return Path(path)
 
 

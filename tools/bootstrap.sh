@@ -1,9 +1,10 @@
 #!/bin/sh
 # Make what a target needs: .venv, and on Debian as root the packages that are missing.
 #
-#     tools/bootstrap.sh [demo | test | lab]
+#     tools/bootstrap.sh [demo | test | lab | bench]
 #
-# demo, test and lab also look for the programs that they use; without a word only .venv is made.
+# demo, test, lab and bench also look for the programs that they use; without a word only .venv is
+# made. bench adds to it what volflow is measured beside.
 # Environment:
 #     PYTHON          the interpreter to use; otherwise the first fit one of python3.13, 3.12, 3.11, python3
 #     VOLFLOW_NO_APT  when not empty, no Debian package is installed
@@ -163,6 +164,11 @@ lab_programs() {
     if [ -n "$wanted" ] && may_install; then install $wanted || :; fi
 }
 
+bench_programs() {
+    if ! has_postgresql && may_install; then install postgresql || :; fi
+    has_postgresql || lose "PostgreSQL server (Debian: postgresql)" "" "the measurements on PostgreSQL"
+}
+
 # -- the interpreter ---------------------------------------------------------------------
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
@@ -233,6 +239,20 @@ make_venv() {
     mv $stamp.new $stamp
 }
 
+# The peers are in .venv, too: they need nothing in another version than ours.
+add_peers() {
+    peers_stamp=$venv/volflow-bench-stamp
+    wanted=$(made_of $venv/bin/python; cksum setup.cfg)
+    [ ! -e $peers_stamp ] || [ "$(cat $peers_stamp)" != "$wanted" ] || return 0
+    say "installing what volflow is measured beside into .venv (a minute the first time)"
+    if $venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
+        --no-warn-script-location --editable ".[bench]"; then
+        printf '%s\n' "$wanted" >$peers_stamp
+    else
+        lose "packages of the extra 'bench'" "" "the peers that need them"
+    fi
+}
+
 # pip warns about a cache that it cannot write.
 if ! { mkdir -p "${PIP_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/pip}" \
     && [ -w "${PIP_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/pip}" ]; } 2>/dev/null; then
@@ -247,7 +267,9 @@ if command -v flock >/dev/null 2>&1; then flock 9; fi
 case $purpose in
     demo | test) programs ;;
     lab) lab_programs ;;
+    bench) bench_programs ;;
     '') ;;
     *) die "unknown purpose: $purpose" ;;
 esac
 make_venv
+[ "$purpose" != bench ] || add_peers
