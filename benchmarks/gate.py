@@ -91,10 +91,10 @@ def call_ratios() -> list[Measured]:
     for name, peer in (("volflow", Volflow()), ("bare", Bare())):
         with tempfile.TemporaryDirectory(prefix="volflow-bench-") as directory:
             peer.open(f"sqlite:///{Path(directory) / 'bench.db'}", Path(directory), 0)
-            found = counts[name] = {"attach": [], "detach": []}
+            counts[name] = {"attach": [], "detach": []}
             for _ in range(CALIBRATION + OBSERVED):
-                found["attach"].append(calls(peer.attach))
-                found["detach"].append(calls(peer.detach))
+                counts[name]["attach"].append(calls(peer.attach))
+                counts[name]["detach"].append(calls(peer.detach))
             peer.close()
     found = []
     for kind, limit in CALLS.items():

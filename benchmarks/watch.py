@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import psycopg
-from psycopg.pq import PGconn, Trace, TransactionStatus
+from psycopg.pq import Trace, TransactionStatus
+from psycopg.pq.abc import PGconn
 
 from benchmarks.rows import is_sqlite, plain
 
@@ -122,7 +123,7 @@ class SqliteWatch:
                 super().commit()
 
         def watched(*arguments: Any, **options: Any) -> sqlite3.Connection:
-            connection = connect(*arguments, **{"factory": Watched, **options})
+            connection: sqlite3.Connection = connect(*arguments, **{"factory": Watched, **options})
             connection.set_trace_callback(watch.seer())
             return connection
 

@@ -48,9 +48,11 @@ class Disk:
 class Backend:
     """A driver, and the one volume that a worker attaches and detaches."""
 
+    disk: Any  # less than a driver is promised, and enough for this one
+
     def __init__(self) -> None:
-        self.driver = MemoryDriver()
-        self.disk: Any = Disk()
+        self.driver: Any = MemoryDriver()
+        self.disk = Disk()
         self.driver.create_volume(None, self.disk)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import absurd_sdk
-import absurdctl
+import absurdctl  # type: ignore[import-untyped]
 import psycopg
 
 from benchmarks.rows import Rows, plain
@@ -65,4 +65,4 @@ def _install(url: str) -> None:
     with psycopg.connect(url) as connection:
         found = connection.execute("SELECT to_regnamespace('absurd')").fetchone()
         if found is None or found[0] is None:
-            connection.execute(absurdctl.BUNDLED_SCHEMA_SQL)  # type: ignore[arg-type]
+            connection.execute(absurdctl.BUNDLED_SCHEMA_SQL)

@@ -20,7 +20,7 @@ class Volflow:
     def open(self, url: str, directory: Path, index: int) -> None:
         self._context = RequestContext(overwrite=False)
         self._manager = VolumeManager(
-            url, drivers={"lab": MemoryDriver()}, key_file=directory / "volflow.key", recover=False
+            url, drivers={"lab": MemoryDriver()}, key_file=directory / "volflow.key"
         )
         self._volume = self._manager.create_volume(self._context, 1, "lab").id
 
