@@ -51,7 +51,7 @@ class Plan:
 QUICK = Plan(
     rounds=5,
     seconds=0.1,
-    observed=5,
+    observed=11,
     # Four processes of each take as long to start as all else; of few operations growth is noise.
     throughput_rounds=0,
     memory_cycles=0,

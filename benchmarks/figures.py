@@ -27,6 +27,11 @@ class Round(NamedTuple):
     client_cpu: float
     server_cpu: float | None
 
+    @property
+    def cpu(self) -> float:
+        """Of both together."""
+        return self.client_cpu + (self.server_cpu or 0.0)
+
 
 def summed_up(
     attaches: Sequence[float],
@@ -53,8 +58,8 @@ def summed_up(
 class Speed:
     """What a cycle takes: medians of rounds, in milliseconds.
 
-    :ivar ratios: of cycle, attach and detach to those of the reference, in the same rounds; empty
-        without one.
+    :ivar ratios: of cycle, attach, detach and cpu (client and server together) to those of the
+        reference, in the same rounds; empty without one.
     """
 
     cycle_ms: float
@@ -96,23 +101,23 @@ def ratios(rounds: Sequence[Round], reference: Sequence[Round]) -> dict[str, flo
     pairs = list(zip(rounds, reference, strict=True))
     return {
         name: statistics.median(getattr(mine, name) / getattr(its, name) for mine, its in pairs)
-        for name in ("cycle", "attach", "detach")
+        for name in ("cycle", "attach", "detach", "cpu")
     }
 
 
 @dataclass
 class Cost:
-    """What an attach or a detach asks of the database: medians of some."""
+    """What an attach or a detach asks of the database."""
 
     commits: int
     statements: int
 
 
 def cost(counts: Sequence[Counts]) -> Cost:
-    """The median of some operations: what runs in the background now and then is in few."""
+    """What most operations ask: what runs in the background beside some of them varies."""
     return Cost(
-        int(statistics.median_low(c.commits for c in counts)),
-        int(statistics.median_low(len(c.statements) for c in counts)),
+        min(statistics.multimode(c.commits for c in counts)),
+        min(statistics.multimode(len(c.statements) for c in counts)),
     )
 
 

@@ -20,7 +20,7 @@ def tables(database: str, results: Mapping[str, Result]) -> list[Table]:
         ["both", "ratio", "attach", "detach", "CPU", "server"],
     )
     asked = _table(
-        f"{database}: what both ask of the database, and cycles a second of so many processes",
+        f"{database}: what each asks, and cycles a second of processes",
         ["commits", "statements", *(f"{count} proc." for count in processes)],
     )
     for result in results.values():

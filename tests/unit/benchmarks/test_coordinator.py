@@ -30,7 +30,7 @@ def test_two_peers_are_measured_beside_each_other() -> None:
     assert floor.speed
     assert volflow.speed
     assert (6, 5) == (floor.attach and floor.attach.commits, floor.detach and floor.detach.commits)
-    assert {"cycle": 1.0, "attach": 1.0, "detach": 1.0} == volflow.speed.ratios
+    assert {1.0} == set(volflow.speed.ratios.values())
     assert 2 == floor.speed.rounds
     assert floor.speed.ratios["cycle"] > 0
     assert {1, 2} == set(floor.throughput)

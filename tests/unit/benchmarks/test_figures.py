@@ -34,7 +34,7 @@ def test_a_ratio_is_taken_within_its_round() -> None:
 
     found = ratios(twice, reference)
 
-    assert {"cycle": 2.0, "attach": 2.0, "detach": 2.0} == pytest.approx(found)
+    assert {"cycle": 2.0, "attach": 2.0, "detach": 2.0, "cpu": 2.0} == pytest.approx(found)
 
 
 def test_a_peer_beside_itself_has_the_ratio_one() -> None:
@@ -73,6 +73,10 @@ def test_a_cost_leaves_out_what_the_background_asks_now_and_then() -> None:
     counts = [Counts(3, ["SELECT 1"]), Counts(3, ["SELECT 1"]), Counts(5, ["SELECT 1"] * 9)]
 
     assert Cost(3, 1) == cost(counts)
+
+
+def test_of_two_costs_that_are_as_frequent_the_lower_one_is_told() -> None:
+    assert Cost(3, 0) == cost([Counts(5, []), Counts(3, [])])
 
 
 def test_durability_is_told_as_the_connections_told_it() -> None:
