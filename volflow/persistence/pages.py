@@ -25,8 +25,8 @@ def page(
         seen = select(made).where(key == marker).scalar_subquery()
         # One range, which every database takes from an index; a pair compared with a pair is not.
         query = query.where(made >= seen, or_(made > seen, key > marker))
-    # Of volumes that are not deleted. To PostgreSQL a column that is NULL in all rows of a query is
-    # no constant: it sorts them all, unless the order is said to begin as the index does.
+    # Of volumes those that are not deleted. To PostgreSQL a column that is NULL in all rows of a
+    # query is no constant: it sorts them, unless the order is said to begin as the index does.
     leading = [table.c.deleted_at] if "deleted_at" in table.c else []
     query = query.order_by(*leading, made, key)
     if limit is not None:
