@@ -65,4 +65,4 @@ def _postgresql(binaries: Path | None) -> str | None:
     if binaries is None:
         return None
     command = [str(binaries / "postgres"), "--version"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[2]

@@ -18,7 +18,7 @@ class Absurd:
 
     title = "Absurd"
     databases = ("postgresql",)
-    packages = ("absurd-sdk", "psycopg")
+    packages = ("absurd-sdk", "absurdctl", "psycopg")
     durable = True
 
     def open(self, url: str, directory: Path, index: int) -> None:
