@@ -112,6 +112,7 @@ has_faketime() {
     done
     return 1
 }
+has_chromium() { find_program chromium && find_program chromedriver; }
 has_zookeeper() { find_program java && [ -e /usr/share/java/zookeeper.jar ]; }
 
 lose() { # lose WHAT IN-DEMO IN-TEST
@@ -138,6 +139,7 @@ programs() {
         has_zookeeper || wanted="$wanted libzookeeper-java default-jre-headless"
         has_iproute || wanted="$wanted iproute2"
         has_faketime || wanted="$wanted faketime"
+        has_chromium || wanted="$wanted chromium chromium-driver"
     fi
     # shellcheck disable=SC2086 # package names
     if [ -n "$wanted" ] && may_install; then install $wanted || :; fi
@@ -153,6 +155,7 @@ programs() {
     has_zookeeper || lose "ZooKeeper (Debian: libzookeeper-java, default-jre-headless)" "" "the tests on ZooKeeper"
     has_iproute || lose "ip (Debian: iproute2)" "" "the chaos tests with hosts that are cut off"
     has_faketime || lose "libfaketime (Debian: faketime)" "" "the chaos tests with clocks that jump"
+    has_chromium || lose "Chromium (Debian: chromium, chromium-driver)" "" "the tests with a browser"
 }
 
 lab_programs() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import stat
 from collections.abc import Callable, Sequence
@@ -76,7 +77,10 @@ def _read(file: Path) -> str:
 
 
 class _Server(uvicorn.Server):
-    """A server that ends the streams of open pages before it waits for requests to end."""
+    """A server that ends the streams of open pages before it waits for requests to end.
+
+    It ends in order, where uvicorn's own would raise the signal once more at its end.
+    """
 
     def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
         super().__init__(config)
@@ -84,7 +88,8 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._feed.close()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def serve(
