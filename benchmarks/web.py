@@ -38,7 +38,7 @@ Row = tuple[Any, ...]
 
 
 def fill(path: Path, operations: int, volumes: int, seed: int = 1) -> None:
-    """Write settled operations with their flows and events, directly.
+    """Write settled operations with their events, directly.
 
     Of a hundred operations five were undone; the rest are attaches and detaches that succeeded.
 
@@ -52,7 +52,6 @@ def fill(path: Path, operations: int, volumes: int, seed: int = 1) -> None:
         for batch in _batches(range(operations), 5000):
             rows = [_operation(n, operations, owned, now, rng) for n in batch]
             _insert(connection, "operations", _OPERATION, rows)
-            _insert(connection, "flows", _FLOW, (_flow(row, rng) for row in rows))
             events = itertools.chain.from_iterable(map(_events, rows))
             _insert(connection, "events", _EVENT, events)
     connection.close()
@@ -78,10 +77,9 @@ _VOLUME = (
     "updated_at"
 )
 _OPERATION = (
-    "id kind state phase volume_id attachment_id backend arguments error leftovers attempts epoch "
-    "revision cancel_requested created_at finished_at"
+    "id kind state phase volume_id attachment_id backend flows arguments error leftovers attempts "
+    "epoch revision cancel_requested created_at finished_at"
 )
-_FLOW = "id operation_id seq phase name state atoms"
 _EVENT = "operation_id at epoch step what detail"
 
 
@@ -100,14 +98,13 @@ def _operation(n: int, total: int, owned: list[str], now: int, rng: random.Rando
     at = now - (total - n) * 500_000
     place = (rng.choice(owned), _id(rng), rng.choice(["lab", "ssd", "archive"]))
     told = ("{}", error, "[]", 0, 1, 4, 0, at, at + 30_000)
-    return _id(rng), kind, state, f"{kind}_volume", *place, *told
+    flow = _flow(f"{kind}_volume", kind, "REVERTED" if undone else "SUCCESS", rng)
+    return _id(rng), kind, state, f"{kind}_volume", *place, json.dumps([flow]), *told
 
 
-def _flow(operation: Row, rng: random.Random) -> Row:
-    key, kind, state, phase, *_ = operation
-    ended = "SUCCESS" if state == "succeeded" else "REVERTED"
-    atoms = {task: [ended, "EXECUTE"] for task in PHASES[phase].tasks}
-    return _id(rng), key, 1, phase, kind, ended, json.dumps(atoms)
+def _flow(phase: str, kind: str, state: str, rng: random.Random) -> dict[str, Any]:
+    atoms = {task: [state, "EXECUTE"] for task in PHASES[phase].tasks}
+    return {"id": _id(rng), "phase": phase, "name": kind, "state": state, "atoms": atoms}
 
 
 def _events(operation: Row) -> Iterator[Row]:

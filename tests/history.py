@@ -18,7 +18,7 @@ from volflow.persistence.schema import Instant
 PLACES = [place for place in range(1, 37) if place not in (9, 14, 15, 19, 20, 24)]
 """Of an id's characters those that a copy may change, so that it stays one of a UUID."""
 
-_PARTS = (schema.operations, schema.flows, schema.events)
+_PARTS = (schema.operations, schema.events)
 _YOUNGER = 1_000_000
 """Microseconds by which the first copies are younger; those of each doubling twice as much."""
 

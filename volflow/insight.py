@@ -98,9 +98,8 @@ class Insight:
 
     def flow(self, operation_id: str) -> list[FlowAttempt]:
         """Where each step stands, first attempt first, and the calls that are still to come."""
-        record = self._records.operation(operation_id).record
-        stored = self._records.flows(operation_id)
-        return [*map(_attempt, stored), *_to_come(record, stored)]
+        found = self._records.operation(operation_id)
+        return [*map(_attempt, found.flows), *_to_come(found.record, found.flows)]
 
     def past_attachments(self, volume_id: str, limit: int | None) -> list[Attachment]:
         """The detached attachments of a volume, the last one first."""

@@ -321,7 +321,6 @@ class DifferenceKind(StrEnum):
     STATUS_UNOWNED = "status-unowned"
     STATUS_WRONG = "status-wrong"
     OPERATION_ASTRAY = "operation-astray"
-    FLOW_ASTRAY = "flow-astray"
     ROW_UNREADABLE = "row-unreadable"
 
 

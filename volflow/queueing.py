@@ -149,7 +149,7 @@ class Queue:
                 **opening_values(phase, operation, given), priority=priority, posted_at=FromNow()
             )
             run.work.event("operation", "begins", phase.name)
-            flow = StoredFlow.new(operation.id, 0, phase.name, operation.kind, phase.tasks)
+            flow = StoredFlow.new(phase.name, operation.kind, phase.tasks)
             run.enter([flow])
             begin(run, flow)
             run.work.event("operation", OperationState.QUEUED.value)

@@ -100,11 +100,7 @@ class Reconciler:
     def _without_owner(self) -> Iterator[Difference]:
         """Rows of no backend: what they belong to is not there."""
         with self._runner.database.read() as connection:
-            astray = audit.flows_astray(connection)
             orphans = audit.orphans(connection)
-        for key in astray:
-            detail = f"operation {key} is not there, but flows of it are"
-            yield _difference(DifferenceKind.FLOW_ASTRAY, "", None, key, detail)
         for key, volume_id in orphans:
             detail = f"volume {volume_id} is not there, but attachment {key} of it is"
             yield _difference(DifferenceKind.ROW_UNREADABLE, "", volume_id, None, detail)
@@ -132,8 +128,6 @@ class Reconciler:
             if error is not None or difference.volume_id is None:
                 return error
             return self._restored(difference.volume_id, force)
-        if difference.kind is DifferenceKind.FLOW_ASTRAY:
-            return self._write(lambda c: audit.delete_flows(c, owner))
         volume_id = difference.volume_id or ""
         if difference.volume_id and not self._is_still_wrong(difference):
             return None  # mended with another difference of the same volume

@@ -91,7 +91,7 @@ class Runner:
         def body() -> Run:
             run = self.runs.run(context, operation, arguments, snapshot, new, 1, 0, wait_for_lock)
             run.work.set_operation(**opening_values(phase, operation, arguments))
-            flow = StoredFlow.new(operation.id, 0, phase.name, operation.kind, phase.tasks)
+            flow = StoredFlow.new(phase.name, operation.kind, phase.tasks)
             return self._forward(run, phase, flow)
 
         return self._cancellable(operation.id, 1, body)
@@ -102,15 +102,14 @@ class Runner:
         :raises Stale: it is not queued any more.
         :raises DatabaseError: this release cannot run it, or the database cannot be read.
         """
-        loaded = self._records.find_run(operation_id)
-        if loaded is None:
+        snapshot = self._records.find_run(operation_id)
+        if snapshot is None:
             lost = self._records.operation(operation_id)
             raise VolumeNotFound(f"there is no volume {lost.record.volume_id}")
-        snapshot, found = loaded
         stored = _operation(snapshot)
         if stored.record.state is not OperationState.QUEUED:
             raise Stale(f"operation {stored.id} is {stored.record.state}")
-        flows = [f for f in self._known(stored, found) if f.phase == stored.record.phase]
+        flows = [f for f in _known_flows(stored) if f.phase == stored.record.phase]
         if not flows:
             raise DatabaseError(f"operation {stored.id} has lost its flow")
         return snapshot, flows[0]
@@ -166,13 +165,8 @@ class Runner:
                 deadline=None,
                 error=None,
             )
-            flow = StoredFlow.new(
-                stored.id,
-                self._next_seq(stored.id),
-                phase.name,
-                stored.record.kind,
-                phase.tasks if tasks is None else tasks,
-            )
+            names = phase.tasks if tasks is None else tasks
+            flow = StoredFlow.new(phase.name, stored.record.kind, names)
             return self._forward(run, phase, flow)
 
         return self._cancellable(stored.id, stored.record.epoch + 1, body)
@@ -206,7 +200,7 @@ class Runner:
             )
             run.first_error = reason
             run.work.set_operation(arguments=arguments, deadline=None, error=None)
-            return self._back(run, undo, self._known_flows(stored))
+            return self._back(run, undo, _known_flows(stored))
 
         return self.owning(stored.id, stored.record.epoch + 1, body)
 
@@ -222,7 +216,7 @@ class Runner:
         record, phase = stored.record, PHASES[RESTORE]
         if record.state not in _AT_REST:
             raise Stale(f"operation {stored.id} is {record.state}")
-        self._known_flows(stored)
+        _known_flows(stored)
         context = RequestContext(request_id=record.request_id, overwrite=False)
         rests = {"state": record.state.value, "phase": record.phase, "cut": cut}
 
@@ -232,8 +226,7 @@ class Runner:
             run.work.set_operation(
                 state=OperationState.RUNNING.value, phase=phase.name, arguments=arguments
             )
-            seq = self._next_seq(stored.id)
-            flow = StoredFlow.new(stored.id, seq, phase.name, phase.kind, phase.tasks)
+            flow = StoredFlow.new(phase.name, phase.kind, phase.tasks)
             return self._forward(run, phase, flow)
 
         return self._cancellable(stored.id, record.epoch + 1, body)
@@ -318,7 +311,7 @@ class Runner:
         run.first_error = run.first_error or reason
         run.work.event("operation", "taken over")
         run.work.set_operation(attempts=stored.attempts + 1)
-        flows = self._records.flows(stored.id)
+        flows = stored.flows
         undo = undo or UNDOS.get(operation.phase)
         if undo is not None:
             return self._back(run, undo, flows)
@@ -452,10 +445,6 @@ class Runner:
         except VolflowError as e:
             LOG.warning("operation %s waits for the end of its lease: %s", operation_id, e)
 
-    def _next_seq(self, operation_id: str) -> int:
-        found = self._records.flows(operation_id)
-        return found[-1].seq + 1 if found else 0
-
     def _require_known(self, seen: StoredOperation) -> None:
         """Leave an operation alone that this release could not bring on, before it is taken.
 
@@ -465,31 +454,29 @@ class Runner:
         phase = seen.record.phase
         if phase not in PHASES and phase not in UNDOS:
             raise DatabaseError(f"operation {seen.id}: this release knows no phase {phase!r}")
-        self._known_flows(seen)
-
-    def _known_flows(self, stored: StoredOperation) -> list[StoredFlow]:
-        return self._known(stored, self._records.flows(stored.id))
-
-    def _known(self, stored: StoredOperation, found: list[StoredFlow]) -> list[StoredFlow]:
-        """The flows of an operation, where this release has all their tasks.
-
-        :raises DatabaseError: it has not, they are another kind's, or they are lost.
-        """
-        if not found:
-            raise DatabaseError(f"operation {stored.id} has lost its flows")
-        for flow in found:
-            kind = OperationKind.REPAIR if flow.phase == RESTORE else stored.record.kind
-            try:
-                if OperationKind(flow.name) is not kind:
-                    raise ValueError(f"a flow of it is a {flow.name}")
-                kept_flow(kind, tuple(flow.atoms))
-            except (LookupError, ValueError) as e:
-                raise DatabaseError(f"operation {stored.id}: {e}") from None
-        return found
+        _known_flows(seen)
 
     def _has_revision(self, connection: Any, operation_id: str, revision: int) -> bool:
         found = operations.get(connection, operation_id)
         return found is not None and found.revision == revision
+
+
+def _known_flows(stored: StoredOperation) -> list[StoredFlow]:
+    """The flows of an operation, where this release has all their tasks.
+
+    :raises DatabaseError: it has not, they are another kind's, or they are lost.
+    """
+    if not stored.flows:
+        raise DatabaseError(f"operation {stored.id} has lost its flows")
+    for flow in stored.flows:
+        kind = OperationKind.REPAIR if flow.phase == RESTORE else stored.record.kind
+        try:
+            if OperationKind(flow.name) is not kind:
+                raise ValueError(f"a flow of it is a {flow.name}")
+            kept_flow(kind, tuple(flow.atoms))
+        except (LookupError, ValueError) as e:
+            raise DatabaseError(f"operation {stored.id}: {e}") from None
+    return stored.flows
 
 
 _AT_REST = (OperationState.WAITING, OperationState.QUEUED, OperationState.NEEDS_ATTENTION)

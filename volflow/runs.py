@@ -175,5 +175,7 @@ class Runs:
         run.unsure_seconds = self.limits.driver_call
         if snapshot.operation is not None:
             run.attempts = snapshot.operation.attempts
+            if snapshot.operation.id == operation.id:
+                run.flows = list(snapshot.operation.flows)
             work.far = snapshot.operation.posted_at is not None
         return run

@@ -76,10 +76,6 @@ def cut_an_operation_off(place: Place) -> None:
     )
 
 
-def cut_flows_off(place: Place) -> None:
-    place.hand.delete("operations", place.free, "volume_id")
-
-
 class Harm(NamedTuple):
     """What is done to the place, and the one difference that it makes."""
 
@@ -100,7 +96,6 @@ HARMS = [
     Harm(begin_by_hand, Kind.STATUS_UNOWNED),
     Harm(name_no_operation, Kind.STATUS_UNOWNED),
     Harm(cut_an_operation_off, Kind.OPERATION_ASTRAY),
-    Harm(cut_flows_off, Kind.FLOW_ASTRAY),
 ]
 
 

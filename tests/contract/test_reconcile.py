@@ -53,7 +53,6 @@ def test_what_differs_is_found_and_left(place: Place, driver: Telling, harm: Har
     assert (harm.kind, harm.initiator, False) == (found.kind, found.initiator, found.in_use)
     assert (False, None) == (found.repaired, found.error)
     named = {*place.hand.rows("volumes"), *place.hand.rows("operations"), UNKNOWN}
-    named |= {*place.hand.rows("flows", "operation_id")}
     assert {found.volume_id, found.operation_id} & named
     assert (found.volume_id or found.operation_id or "?") in found.detail
 

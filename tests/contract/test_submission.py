@@ -510,7 +510,7 @@ def test_an_operation_that_cannot_be_read_needs_attention_at_last(
 
 def _rewrite(manager: VolumeManager, operation_id: str, old: str, new: str) -> None:
     statement = text(
-        "UPDATE flows SET atoms = replace(atoms, :old, :new) WHERE operation_id = :operation"
+        "UPDATE operations SET flows = replace(flows, :old, :new) WHERE id = :operation"
     )
     values = {"old": old, "new": new, "operation": operation_id}
     manager.database.write(lambda c: c.execute(statement, values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,11 +39,16 @@ class Bad(NamedTuple):
         return f"{self.table}.{self.column}={self.value!r:.20}"
 
     def feed(self, hand: Hand, victim: Victim) -> None:
-        hand.change(self.table, getattr(victim, self.table), **{self.column: self.value})
+        values = {self.column: self.value}
+        if self.table == "flows":
+            found = hand.read("SELECT flows FROM operations WHERE id = ?", victim.operations)
+            *others, last = json.loads(found)
+            values = {"flows": json.dumps([*others, last | values])}
+        hand.change(self.named, getattr(victim, self.named), **values)
 
     @property
     def named(self) -> str:
-        """The table whose row's id an operator reads: a flow is named by its operation."""
+        """The table whose row's id an operator reads: flows are a column of their operation."""
         return "operations" if self.table == "flows" else self.table
 
 
@@ -119,17 +125,26 @@ BAD = [
     ),
     *columns("operations", {"phase": ["melt_volume", "", 7]}, dying),
     *columns(
+        "operations",
+        {"flows": [*BROKEN_JSON, "[]", "{}", "[7]", "[[]]", '[{"id": "a"}]', "null", '"text"']},
+        *MOVING,
+    ),
+    *columns(
         "flows",
         {
-            "name": ["melt", "", "create"],
+            "name": ["melt", "", "create", 7],
+            "id": [None],
             "atoms": [
-                *BROKEN_JSON,
-                "[]",
-                '{"melt": ["SUCCESS", "EXECUTE"]}',
-                '{"update-status": "SUCCESS"}',
-                '{"update-status": ["MELTED", "EXECUTE"]}',
-                '{"update-status": ["SUCCESS", "DANCE"]}',
-                '{"update-status": []}',
+                7,
+                [],
+                "text",
+                {"melt": ["SUCCESS", "EXECUTE"]},
+                {"update-status": "SUCCESS"},
+                {"update-status": ["MELTED", "EXECUTE"]},
+                {"update-status": ["SUCCESS", "DANCE"]},
+                {"update-status": ["SUCCESS", 7]},
+                {"update-status": ["SUCCESS", []]},
+                {"update-status": []},
             ],
         },
         *MOVING,
@@ -149,12 +164,12 @@ HARMLESS = [
 
 
 def lose(*tables: str) -> Callable[[Hand, Victim], None]:
-    """Delete the victim's rows of these tables; all flows of the operation."""
+    """Delete the victim's rows of these tables; of its operation the flows."""
 
     def edit(hand: Hand, victim: Victim) -> None:
         for table in tables:
             if table == "flows":
-                hand.delete(table, victim.operations, "operation_id")
+                hand.change("operations", victim.operations, flows=None)
             else:
                 hand.delete(table, getattr(victim, table))
 
@@ -176,8 +191,7 @@ def name_an_operation_that_never_was(hand: Hand, victim: Victim) -> None:
 LOST = [
     lose("attachments"),
     lose("operations"),
-    lose("operations", "flows"),
-    lose("operations", "flows", "attachments"),
+    lose("operations", "attachments"),
     lose("flows"),
     lose("flows", "attachments"),
     name_another_volume_s_operation,

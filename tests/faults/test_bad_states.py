@@ -112,7 +112,7 @@ def test_all_of_them_at_once_stop_nothing(scene: MakeScene, said: Said) -> None:
         Bad("volumes", "provider_auth", STRANGE_TOKEN),
         Bad("attachments", "connector", "{"),
         Bad("operations", "error", "7"),
-        Bad("flows", "atoms", "[]"),
+        Bad("operations", "flows", "["),
     ):
         bad.feed(play.hand, play.victim)
     with play.later() as manager:
@@ -136,7 +136,7 @@ def test_all_of_them_at_once_stop_nothing(scene: MakeScene, said: Said) -> None:
         ("attachments", "attached_host"),
         ("operations", "request_id"),
         ("operations", "phase"),
-        ("flows", "state"),
+        ("operations", "flows"),
     ],
 )
 def test_bytes_that_are_no_text_hide_nothing(scene: MakeScene, table: str, column: str) -> None:

@@ -73,7 +73,6 @@ class Victim(NamedTuple):
     volumes: str
     attachments: str
     operations: str
-    flows: str
 
 
 class Scene:
@@ -95,9 +94,7 @@ class Scene:
             manager.initialize_connection(CONTEXT, self.healthy, HOST_B)
             (attachment,) = manager.list_attachments(CONTEXT, victim.id)
             operation = manager.list_operations(CONTEXT, volume_id=victim.id)[-1].id
-        latest = "SELECT id FROM flows WHERE operation_id = ? ORDER BY seq DESC"
-        flow = self.hand.read(latest, operation)
-        self.victim = Victim(victim.id, attachment.id, operation, flow)
+        self.victim = Victim(victim.id, attachment.id, operation)
 
     def copied(self, home: Path) -> Scene:
         """The same scene in another place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +18,8 @@ from tests.servers.databases import Databases
 from volflow.exceptions import DatabaseError
 from volflow.persistence import migrate, schema
 from volflow.persistence.engine import Database
+from volflow.persistence.flows import read
+from volflow.persistence.work import new_id
 from volflow.testing import Crash
 from volflow.testing.points import Points
 
@@ -51,7 +54,7 @@ def tables(connection: Connection) -> list[sa.Table]:
 
 
 def fill(database: Database) -> None:
-    """Write one row into each table, a value in each column."""
+    """Write one row into each table, a value in each column, which makes no sense."""
 
     def work(connection: Connection) -> None:
         for table in tables(connection):
@@ -89,6 +92,13 @@ def common(
     }
 
 
+def of_both(
+    found: dict[str, list[dict[str, Any]]], other: dict[str, list[dict[str, Any]]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The tables that are there on the other side, too."""
+    return {name: rows for name, rows in found.items() if name in other}
+
+
 def test_the_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
     migrate.prepare(database)
     assert migrate.newest() == migrate.current(database)
@@ -109,7 +119,7 @@ def test_rows_of_each_former_version_stay(database: Database, version: str) -> N
     lowered = rows(database)
     migrate.upgrade(database)
 
-    assert former == common(former, newest)
+    assert of_both(former, newest) == common(former, newest)
     assert former == lowered
     assert newest == rows(database)
     assert [] == differences(database)
@@ -123,6 +133,42 @@ def test_all_of_it_goes_with_its_rows(database: Database) -> None:
     migrate.upgrade(database)
     assert migrate.newest() == migrate.current(database)
     assert [] == differences(database)
+
+
+@pytest.mark.parametrize("flows", [1, 3])
+def test_flows_move_into_their_operation_and_back(database: Database, flows: int) -> None:
+    """When a former release left operations with so many flows each, and one without."""
+    migrate.upgrade(database, "0004")
+    fill(database)
+    atoms = '{"update-status":["SUCCESS","EXECUTE"]}'
+    operations = [str(uuid.UUID(int=n)) for n in range(4)]
+
+    def write(connection: Connection) -> None:
+        found = {table.name: table for table in tables(connection)}
+        row = dict(connection.execute(sa.select(found["operations"])).mappings().one())
+        for key in operations:
+            connection.execute(sa.insert(found["operations"]).values(row | {"id": key}))
+            for seq in range(flows if key != operations[0] else 0):
+                values = {"id": new_id(), "operation_id": key, "seq": seq, "atoms": atoms}
+                told = {"phase": f"phase-{seq}", "name": "attach", "state": "SUCCESS"}
+                connection.execute(sa.insert(found["flows"]).values(values | told))
+
+    database.write(write)
+    former = rows(database)
+    migrate.upgrade(database)
+    for key in operations:
+        with database.read() as connection:
+            query = sa.select(schema.operations.c.flows).where(schema.operations.c.id == key)
+            found = read(connection.execute(query).scalar_one(), key)
+        expected = [] if key == operations[0] else [f"phase-{seq}" for seq in range(flows)]
+        assert expected == [flow.phase for flow in found]
+        assert all(flow.atoms == {"update-status": ("SUCCESS", "EXECUTE")} for flow in found)
+    migrate.downgrade(database, "0004")
+    lowered = rows(database)
+    for both in (former, lowered):
+        for found in both.values():
+            found.sort(key=str)
+    assert former == lowered
 
 
 CHANGES = [
@@ -163,9 +209,9 @@ def test_a_death_at_any_step_leaves_what_the_next_attempt_finishes(database: Dat
     assert die_until_done(database, migrate.downgrade, first) > 0
     assert first == migrate.current(database)
     kept = rows(database)
-    assert kept == common(full, kept)
+    assert of_both(kept, full) == common(full, kept)
     assert die_until_done(database, migrate.upgrade) > 0
-    assert common(full, kept) == common(rows(database), kept)
+    assert common(full, kept) == of_both(common(rows(database), kept), full)
     assert [] == differences(database)
 
     assert die_until_done(database, migrate.downgrade, "base") > 1

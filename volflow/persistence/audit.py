@@ -11,7 +11,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
-    delete,
     exists,
     or_,
     select,
@@ -26,7 +25,6 @@ from volflow.persistence.attachments import LIVE
 _V = schema.volumes.c
 _A = schema.attachments.c
 _O = schema.operations.c
-_F = schema.flows.c
 _SETTLED = [state.value for state in SETTLED]
 
 OPEN = schema.other_than(_O.state, _SETTLED)
@@ -41,7 +39,7 @@ _IS_CRIPPLED = and_(
         _O.lease_expires_at <= cast(schema.now(), BigInteger),
     ),
     or_(
-        ~exists().where(_F.operation_id == _O.id),
+        _O.flows.is_(None),
         and_(_O.attachment_id.is_not(None), ~exists().where(_A.id == _O.attachment_id)),
     ),
 )
@@ -203,20 +201,6 @@ def end_astray(connection: Connection, operation_id: str, reason: Sequence[str])
         )
     )
     return connection.execute(statement).rowcount == 1
-
-
-def flows_astray(connection: Connection) -> list[str]:
-    """The operation ids of flows whose operation is not there."""
-    missing = ~exists().where(_O.id == _F.operation_id)
-    query = select(_F.operation_id).where(missing).distinct()
-    return list(connection.execute(query).scalars())
-
-
-def delete_flows(connection: Connection, operation_id: str) -> bool:
-    """Delete the flows of an operation that is not there."""
-    missing = ~exists().where(_O.id == operation_id)
-    statement = delete(schema.flows).where(_F.operation_id == operation_id, missing)
-    return connection.execute(statement).rowcount > 0
 
 
 def orphans(connection: Connection) -> list[tuple[str, str]]:

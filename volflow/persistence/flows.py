@@ -5,36 +5,28 @@ whose effect is outside the database that save commits the unit of work: whateve
 so far, and the name of the effect that is about to happen, are durable before it happens. All
 other saves only collect.
 
-What is stored of a flow is the state and the intention of each atom. Results and failures stay
-in memory: no later step needs them after a death, and no secret can leak through them.
+What is stored of a flow is the state and the intention of each atom, in a column of its
+operation, which each commit writes anyhow. Results and failures stay in memory: no later step
+needs them after a death, and no secret can leak through them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from sqlalchemy import bindparam, select
-from sqlalchemy.engine import Connection as SqlConnection
-from sqlalchemy.engine import RowMapping
 from taskflow import states
 from taskflow.exceptions import NotFound
 from taskflow.persistence import base
 from taskflow.persistence.models import AtomDetail, FlowDetail, TaskDetail
 
 from volflow.exceptions import DatabaseError
-from volflow.persistence import schema
-from volflow.persistence.work import UnitOfWork, new_id
+from volflow.persistence.work import new_id
 
 Atoms = dict[str, tuple[str, str]]
 """``{task name: (state, intention)}``, in the order of the flow."""
-
-_BY_OPERATION = (
-    select(*schema.as_stored(schema.flows))
-    .where(schema.flows.c.operation_id == bindparam("operation_id"))
-    .order_by(schema.flows.c.seq)
-)
 
 
 @dataclass
@@ -42,21 +34,16 @@ class StoredFlow:
     """One attempt of a phase."""
 
     id: str
-    operation_id: str
-    seq: int
     phase: str
     name: str
     state: str
     atoms: Atoms
-    stored: bool = True
 
     @classmethod
-    def new(
-        cls, operation_id: str, seq: int, phase: str, name: str, tasks: Iterable[str]
-    ) -> StoredFlow:
+    def new(cls, phase: str, name: str, tasks: Iterable[str]) -> StoredFlow:
         """An attempt that has not begun."""
         atoms = dict.fromkeys(tasks, (states.PENDING, states.EXECUTE))
-        return cls(new_id(), operation_id, seq, phase, name, states.PENDING, atoms, stored=False)
+        return cls(new_id(), phase, name, states.PENDING, atoms)
 
     @property
     def to_undo(self) -> bool:
@@ -83,29 +70,50 @@ _WORDS = frozenset(
 _NO_EFFECT = frozenset({states.PENDING, states.REVERTED})
 
 
-def of_operation(connection: SqlConnection, operation_id: str) -> list[StoredFlow]:
-    """The flows of an operation, first attempt first.
+def read(document: str | None, operation_id: str) -> list[StoredFlow]:
+    """The flows of an operation, first attempt first, from its column.
 
-    :raises DatabaseError: one of them makes no sense to this release.
+    :raises DatabaseError: they make no sense to this release.
     """
-    rows = connection.execute(_BY_OPERATION, {"operation_id": operation_id}).mappings().all()
-    return [_stored(row) for row in rows]
-
-
-def _stored(row: RowMapping) -> StoredFlow:
+    if document is None:
+        return []
     try:
-        found = schema.understood(schema.flows, row)
-        atoms = {name: (pair[0], pair[1]) for name, pair in found["atoms"].items()}
-        strange = {word for pair in atoms.values() for word in pair} - _WORDS
-    except (ValueError, TypeError, AttributeError, LookupError) as e:
+        found = [_flow(entry) for entry in json.loads(document)]
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as e:
+        raise DatabaseError(f"the flows of operation {operation_id} make no sense: {e}") from None
+    words = {word for flow in found for pair in flow.atoms.values() for word in pair}
+    if strange := words - _WORDS:
         raise DatabaseError(
-            f"flow {row['seq']} of operation {row['operation_id']} makes no sense: {e}"
-        ) from None
-    if strange:
-        raise DatabaseError(
-            f"flow {row['seq']} of operation {row['operation_id']} is {', '.join(sorted(strange))}"
+            f"a flow of operation {operation_id} is {', '.join(sorted(map(str, strange)))}"
         )
-    return StoredFlow(**{**found, "atoms": atoms})
+    return found
+
+
+def _flow(entry: Any) -> StoredFlow:
+    key, phase, name, state = (entry[field] for field in ("id", "phase", "name", "state"))
+    if not all(isinstance(text, str) for text in (key, phase, name, state)):
+        raise ValueError("a name is no text")
+    atoms = {task: (word, intention) for task, (word, intention) in entry["atoms"].items()}
+    return StoredFlow(key, phase, name, state, atoms)
+
+
+def written(flows: Iterable[StoredFlow], kept: Mapping[str, Atoms]) -> str:
+    """The column of an operation that has these flows.
+
+    :param kept: by a flow's id, tasks that the engine believes done and that are not (their
+        effect is a leftover): they are stored in the state where a retry begins.
+    """
+    document = [
+        {
+            "id": flow.id,
+            "phase": flow.phase,
+            "name": flow.name,
+            "state": flow.state,
+            "atoms": flow.atoms | kept.get(flow.id, {}),
+        }
+        for flow in flows
+    ]
+    return json.dumps(document, separators=(",", ":"))
 
 
 def arrange_forward(flow: StoredFlow) -> None:
@@ -129,30 +137,6 @@ def arrange_undo(flow: StoredFlow) -> None:
         if state not in _NO_EFFECT:
             flow.atoms[name] = (states.SUCCESS, states.REVERT)
     flow.state = states.RUNNING
-
-
-def collect(work: UnitOfWork, flow: StoredFlow, kept: Mapping[str, tuple[str, str]]) -> None:
-    """Put the flow, as it stands, into the unit of work.
-
-    :param kept: tasks that the engine believes done and that are not (their effect is a
-        leftover): they are stored in the state where a retry begins.
-    """
-    values: dict[str, Any] = {
-        "state": flow.state,
-        "atoms": {name: list(kept.get(name, pair)) for name, pair in flow.atoms.items()},
-    }
-    if flow.stored:
-        work.update("flows", flow.id, {}, **values)
-        return
-    work.insert(
-        "flows",
-        flow.id,
-        operation_id=flow.operation_id,
-        seq=flow.seq,
-        phase=flow.phase,
-        name=flow.name,
-        **values,
-    )
 
 
 class Listener(Protocol):

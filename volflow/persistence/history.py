@@ -115,7 +115,6 @@ def _parts(table: Table) -> Iterable[tuple[Table, Any]]:
     """A table's rows and those that belong to them, the latter first, each by the id of theirs."""
     if table is schema.operations:
         yield schema.events, schema.events.c.operation_id
-        yield schema.flows, schema.flows.c.operation_id
     yield table, table.c.id
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, cast, select, update
@@ -13,8 +14,9 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from volflow.exceptions import DatabaseError, ErrorRecord
 from volflow.models import Event, Operation, OperationKind, OperationState
-from volflow.persistence import schema, volumes
+from volflow.persistence import flows, schema, volumes
 from volflow.persistence.audit import OPEN
+from volflow.persistence.flows import StoredFlow
 from volflow.persistence.pages import page
 from volflow.persistence.work import FromNow, conditional_update
 
@@ -34,13 +36,14 @@ _TIMELINE = (
 _RUN_OF = select(_T.run_id, _T.epoch).where(_T.id == bindparam("id"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredOperation:
     """An operation with what only the core knows of it.
 
     :ivar arguments: what its calls were given, JSON.
     :ivar now: the database's clock when it was read.
     :ivar posted_at: when its job was last posted; None: it was never submitted.
+    :ivar document: its flows, as they are stored.
     """
 
     record: Operation
@@ -52,6 +55,15 @@ class StoredOperation:
     lease_length: timedelta
     now: datetime
     posted_at: datetime | None = None
+    document: str | None = None
+
+    @cached_property
+    def flows(self) -> list[StoredFlow]:
+        """The attempts of its phases, first one first; a run goes on with these.
+
+        :raises DatabaseError: they make no sense to this release.
+        """
+        return flows.read(self.document, self.id)
 
     @property
     def id(self) -> str:
@@ -120,6 +132,7 @@ def _stored(row: dict[str, Any], now: int) -> StoredOperation:
         timedelta(microseconds=row["lease_length"] or 0),
         at,
         row["posted_at"],
+        row["flows"],
     )
 
 

@@ -1,4 +1,4 @@
-"""Everything that is read: volumes, attachments, operations, flows, timelines."""
+"""Everything that is read: volumes, attachments, operations, timelines."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from volflow.exceptions import (
     VolumeNotFound,
 )
 from volflow.models import Attachment, Conductor, Event, Operation, Volume
-from volflow.persistence import conductors, flows, operations
+from volflow.persistence import conductors, operations
 from volflow.persistence.attachments import Attachments
 from volflow.persistence.engine import Database
-from volflow.persistence.flows import StoredFlow
 from volflow.persistence.operations import StoredOperation
 from volflow.persistence.secrets import Cipher
 from volflow.persistence.snapshots import Snapshot, Snapshots
@@ -47,16 +46,13 @@ class Records:
         with self._database.read() as connection:
             return self._snapshots.of_volume(connection, volume_id, operation_id)
 
-    def find_run(self, operation_id: str) -> tuple[Snapshot, list[StoredFlow]] | None:
+    def find_run(self, operation_id: str) -> Snapshot | None:
         """What a run of an operation begins with; None: it or its volume never was.
 
         :raises DatabaseError: a row makes no sense to this release, or a secret cannot be read.
         """
         with self._database.read() as connection:
-            snapshot = self._snapshots.of_operation(connection, operation_id)
-            if snapshot is None:
-                return None
-            return snapshot, flows.of_operation(connection, operation_id)
+            return self._snapshots.of_operation(connection, operation_id)
 
     def live(self, volume_id: str) -> Snapshot:
         """A volume that was not deleted, with its owner.
@@ -137,11 +133,6 @@ class Records:
         """Every operation that is not settled, oldest first, and the ids of unreadable ones."""
         with self._database.read() as connection:
             return operations.unsettled(connection)
-
-    def flows(self, operation_id: str) -> list[StoredFlow]:
-        """The flows of an operation, first attempt first."""
-        with self._database.read() as connection:
-            return flows.of_operation(connection, operation_id)
 
     def conductors(self) -> list[Conductor]:
         """The conductors that live, or died without a word, oldest first."""

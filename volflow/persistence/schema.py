@@ -189,6 +189,7 @@ operations = Table(
     Column("backend", NAME, nullable=False),
     Column("request_id", NAME),
     Column("arguments", JsonText, nullable=False),
+    Column("flows", LONG),
     Column("error", JsonText),
     Column("leftovers", JsonText),
     Column("attempts", Integer, nullable=False),
@@ -219,23 +220,12 @@ operations = Table(
 share, they tell whether a commit whose outcome was lost has landed. ``posted_at`` is when the job
 of an operation that was submitted was last posted; ``claimed_by`` is the conductor that is about
 to run one that is queued, for as long as ``claim_expires_at`` says: it keeps others from running
-for the same job, and decides nothing."""
+for the same job, and decides nothing.
 
-flows = Table(
-    "flows",
-    metadata,
-    Column("id", ID, primary_key=True),
-    Column("operation_id", ID, ForeignKey("operations.id"), nullable=False),
-    Column("seq", Integer, nullable=False),
-    Column("phase", String(32), nullable=False),
-    Column("name", String(64), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("atoms", JsonText, nullable=False),
-    Index("ix_flows_operation", "operation_id", "seq", unique=True),
-    **TABLE_OPTIONS,
-)
-"""One attempt of a phase: the TaskFlow flow detail. ``atoms`` is ``{task: [state, intention]}``;
-results and failures are never stored, so that no secret can be in them."""
+``flows`` is a JSON list of the attempts of its phases, the TaskFlow flow details, first one first:
+``{id, phase, name, state, atoms: {task: [state, intention]}}``. Results and failures are never
+stored, so that no secret can be in them. It is a text here, so that one which makes no sense hides
+nothing else of the row."""
 
 events = Table(
     "events",

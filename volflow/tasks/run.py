@@ -35,7 +35,7 @@ from volflow.models import (
     derive_status,
 )
 from volflow.persistence.attachments import StoredAttachment
-from volflow.persistence.flows import StoredFlow, collect
+from volflow.persistence.flows import StoredFlow, written
 from volflow.persistence.secrets import Cipher
 from volflow.persistence.work import FromNow, Suspended, UnitOfWork
 from volflow.tasks.backend import Backend
@@ -108,7 +108,7 @@ class Run:
         self._lock_seconds = lock_seconds
         self._volume_revision = volume_revision
         self._volume_changed = False
-        self._flows: list[StoredFlow] = []
+        self.flows: list[StoredFlow] = []
         self._flow_id = ""
         self._steps: Mapping[str, Step] = {}
         self._kept: dict[str, dict[str, tuple[str, str]]] = {}
@@ -304,9 +304,10 @@ class Run:
     # What the flow's engine reports
 
     def enter(self, flows: Sequence[StoredFlow]) -> None:
-        """Take the flows whose states are written at each barrier from now on."""
-        self._flows = list(flows)
-        self._kept = {flow.id: {} for flow in flows}
+        """Take the flows that are driven from now on, new ones among them."""
+        known = {flow.id for flow in self.flows}
+        self.flows += [flow for flow in flows if flow.id not in known]
+        self._kept |= {flow.id: {} for flow in flows}
 
     def begin(self, flow: StoredFlow, steps: Sequence[Step]) -> None:
         """Take the flow that the engine drives next."""
@@ -335,11 +336,9 @@ class Run:
             if not self._compares:
                 later["compare_at"] = FromNow(self.unsure_seconds)
             self.update_volume(**later)
-        for flow in self._flows:
-            collect(self.work, flow, self._kept[flow.id])
+        if self._kept:
+            self.work.set_operation(flows=written(self.flows, self._kept))
         self.work.commit(release)
-        for flow in self._flows:
-            flow.stored = True
         if self._volume_changed:
             self._volume_revision += 1
             self._volume_changed = False

@@ -13,7 +13,7 @@ from volflow.persistence.flows import StoredFlow, arrange_forward, arrange_undo
 
 
 def stored(**atoms: tuple[str, str]) -> StoredFlow:
-    return StoredFlow("id", "operation", 0, "attach_volume", "attach", "RUNNING", dict(atoms))
+    return StoredFlow("id", "attach_volume", "attach", "RUNNING", dict(atoms))
 
 
 def test_the_storage_is_unwrapped_in_this_release_of_taskflow() -> None:
