@@ -9,8 +9,8 @@ from benchmarks.databases import SqliteFiles
 from benchmarks.gate import Measured, judged
 from benchmarks.watch import Counts
 
-TODAY = {"attach": 17, "detach": 15}
-"""Statements of each; the gate wants fewer."""
+TODAY = {"attach": 14, "detach": 12}
+"""Statements of each; the gate allows 14."""
 
 
 def failing(commits: int, statements: int) -> list[str]:
@@ -58,16 +58,6 @@ def test_an_operation_has_no_more_statements_than_today(
     found = costs[f"sqlite, {kind}, statements"]
 
     assert found.value <= TODAY[kind], str(found._replace(limit=TODAY[kind]))
-
-
-@pytest.mark.xfail(reason="an attach has 17 statements, a detach 15", raises=AssertionError)
-@pytest.mark.parametrize("kind", ["attach", "detach"])
-def test_an_operation_has_fourteen_statements_at_most(
-    costs: dict[str, Measured], kind: str
-) -> None:
-    found = costs[f"sqlite, {kind}, statements"]
-
-    assert found.passes, str(found)
 
 
 def test_volflow_calls_fewer_functions_than_the_engine_alone_does() -> None:
