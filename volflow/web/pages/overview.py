@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from volflow.manager import VolumeManager
 from volflow.models import OperationState, Page, Standing
+from volflow.views.overview import look
 from volflow.web import asked
 from volflow.web.pages.session import entered
 from volflow.web.site import context, site_of
@@ -22,17 +23,14 @@ class Group:
     """Operations that stand alike.
 
     :ivar state: by which the list of all of them is filtered.
+    :ivar shown: those of a page that are not told of as abandoned.
     """
 
     key: str
     title: str
     state: OperationState
     page: Page[Standing]
-
-    @property
-    def shown(self) -> list[Standing]:
-        """Those that are not told of as abandoned."""
-        return [standing for standing in self.page.items if not standing.abandoned]
+    shown: list[Standing]
 
 
 _GROUPS = (
@@ -50,31 +48,22 @@ def overview(request: Request) -> Response:
     site = site_of(request)
     if "token" in given:
         return entered(request, given["token"], RedirectResponse("/", 303))
-    manager = site.doors.reading
-    groups = [
-        Group(key, title, state, manager.search_operations(context(), state=state, limit=SHOWN))
-        for key, title, state in _GROUPS
-    ]
-    conductors = manager.list_conductors(context())
-    served = {name for c in conductors if c.alive for name in c.backends}
-    queued = next(group for group in groups if group.state is OperationState.QUEUED)
+    found = look(site.doors.reading, context(), SHOWN)
     return site.page(
         request,
         "overview.html",
-        groups=groups,
-        abandoned=_abandoned(groups),
-        broken=manager.search_volumes(context(), status="error", limit=SHOWN),
-        dead=[c for c in conductors if not c.alive],
-        alone=sorted({s.operation.backend for s in queued.page.items} - served),
-        counts=manager.counts(context()),
-        last=_last(manager),
+        groups=[
+            Group(key, title, state, found.operations[state], found.going_on(state))
+            for key, title, state in _GROUPS
+        ],
+        abandoned=found.abandoned,
+        broken=found.broken,
+        dead=found.dead,
+        alone=found.alone,
+        counts=found.counts,
+        last=_last(site.doors.reading),
         watch="any",
     )
-
-
-def _abandoned(groups: list[Group]) -> list[Standing]:
-    """What nobody runs any more, though it is said to run."""
-    return [s for group in groups for s in group.page.items if s.abandoned]
 
 
 def _last(manager: VolumeManager) -> list[Standing]:
