@@ -688,10 +688,15 @@ class VolumeManager:
         found = check.choice("state", state, OperationState)
         return self._records.operations(found, volume, check.limit(limit), after)
 
-    def operation_timeline(self, context: RequestContext, operation_id: str) -> list[Event]:
-        """What happened in an operation, in order; times are the database's."""
+    def operation_timeline(
+        self, context: RequestContext, operation_id: str, last: int | None = None
+    ) -> list[Event]:
+        """What happened in an operation, in order; times are the database's.
+
+        :param last: only so many of the last events: recovery retries for as long as it takes.
+        """
         found = self._records.operation(_operation_id(operation_id))
-        return self._records.timeline(found.id)
+        return self._records.timeline(found.id, check.limit(last))
 
     # What operators ask; each at the cost of what it shows
 

@@ -352,3 +352,14 @@ def test_past_attachments_come_last_first(
     manager.detach_volume(context, attached.id)
     assert [second.id, first.id] == [a.id for a in manager.past_attachments(context, attached.id)]
     assert [second.id] == [a.id for a in manager.past_attachments(context, attached.id, 1)]
+
+
+def test_the_end_of_a_timeline_is_in_order(
+    manager: VolumeManager, context: RequestContext, attached: Volume
+) -> None:
+    attach = manager.list_operations(context)[-1].id
+    every = manager.operation_timeline(context, attach)
+    for last in (1, 3, len(every), 1000):
+        assert every[-last:] == manager.operation_timeline(context, attach, last)
+    with pytest.raises(exceptions.InvalidInput):
+        manager.operation_timeline(context, attach, 0)

@@ -332,10 +332,17 @@ def release(connection: Connection, operation_id: str, epoch: int, owner: str) -
     return connection.execute(statement).rowcount == 1
 
 
-def timeline(connection: Connection, operation_id: str) -> list[Event]:
-    """The events of an operation, in the order they were written, without unreadable ones."""
+def timeline(connection: Connection, operation_id: str, last: int | None = None) -> list[Event]:
+    """The events of an operation, in the order they were written, without unreadable ones.
+
+    :param last: only so many of the last ones.
+    """
+    query = _TIMELINE
+    if last is not None:
+        query = _TIMELINE.order_by(None).order_by(schema.events.c.id.desc()).limit(last)
+    rows = connection.execute(query, {"operation_id": operation_id}).mappings().all()
     found = []
-    for row in connection.execute(_TIMELINE, {"operation_id": operation_id}).mappings():
+    for row in rows if last is None else reversed(rows):
         try:
             found.append(_event(schema.understood(schema.events, row)))
         except (ValueError, TypeError) as e:

@@ -139,7 +139,7 @@ class Records:
         with self._database.read() as connection:
             return conductors.find(connection)
 
-    def timeline(self, operation_id: str) -> list[Event]:
-        """What happened in an operation, in order."""
+    def timeline(self, operation_id: str, last: int | None = None) -> list[Event]:
+        """What happened in an operation, in order; only so many of the last events."""
         with self._database.read() as connection:
-            return operations.timeline(connection, operation_id)
+            return operations.timeline(connection, operation_id, last)

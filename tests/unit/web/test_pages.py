@@ -182,6 +182,31 @@ def test_an_operation_tells_its_facts_steps_and_timeline(
     assert "recovery tries again what was refused: due" in text
 
 
+def test_of_a_long_timeline_the_end_is_shown(
+    reader: TestClient, owner: Callable[[str], str], manager: VolumeManager
+) -> None:
+    """When recovery has retried for days."""
+    rows = [
+        (owner("ails"), 10**15 + n, n, step, what, "no" if what == "refused" else None)
+        for n in range(2, 3000)
+        for step, what in (
+            ("operation", "taken over"),
+            ("create-export", "reverting"),
+            ("create-export", "refused"),
+            ("operation", "needs_attention"),
+        )
+    ]
+    with manager.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO events (operation_id, at, epoch, step, what, detail)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+    page = shown(reader, f"/operations/{owner('ails')}")
+    assert "Only the end of it is shown" in page
+    assert 100 < page.count('<rect class="bar') <= 300
+
+
 def test_an_operation_that_waits_names_the_calls_to_come(
     reader: TestClient, owner: Callable[[str], str]
 ) -> None:

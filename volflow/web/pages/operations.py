@@ -14,6 +14,10 @@ from volflow.web.site import context, site_of
 
 FILTERS = ("state", "kind", "backend", "volume", "q", "after")
 
+EVENTS = 300
+ATTEMPTS = 20
+"""How many of the last ones are shown of an operation that was retried for a long time."""
+
 
 def operations(request: Request) -> Response:
     """List operations, newest first."""
@@ -48,13 +52,15 @@ def operation(request: Request) -> Response:
     manager = site.doors.reading
     standing = manager.operation_standing(context(), request.path_params["id"])
     found = standing.operation
-    calls = fold(manager.operation_timeline(context(), found.id))
+    events = manager.operation_timeline(context(), found.id, last=EVENTS)
+    flow = attempts(manager.operation_flow(context(), found.id))
     return site.page(
         request,
         "operation.html",
         standing=standing,
         found=found,
-        timeline=drawn(calls, standing.now),
-        attempts=attempts(manager.operation_flow(context(), found.id)),
+        timeline=drawn(fold(events), standing.now),
+        cut=len(events) == EVENTS,
+        attempts=flow[-ATTEMPTS:],
         watch=f"operation:{found.id}",
     )
