@@ -15,7 +15,7 @@ help:
 	echo 'make test       lint, types, and the tests of this tree'
 	echo 'make lint       ruff check and ruff format --check'
 	echo 'make types      mypy --strict, and the stubs against what is installed'
-	echo 'make docs       run the examples in the docs and the docstrings'
+	echo 'make docs       run the examples, and build the site into build/docs/html'
 	echo 'make bench      measure volflow beside its peers: ARGS=--quick, ARGS=--gate, ARGS=--help'
 	echo 'make matrix     die at every point of every scenario, and again in its recovery'
 	echo 'make mutants    take one safeguard out at a time, and see the tests fail'
@@ -86,10 +86,14 @@ lab:
 	PYTHON='$(PYTHON)' tools/bootstrap.sh lab
 	$(PY) -m tests.lab $(ARGS)
 
+# The examples first, since they need nothing but the package; ARGS= is theirs.
 docs:
-	PYTHON='$(PYTHON)' tools/bootstrap.sh
+	PYTHON='$(PYTHON)' tools/bootstrap.sh docs
 	$(PY) -m pytest --doctest-modules --doctest-glob='*.md' \
-		--ignore=volflow/persistence/migrations volflow docs $(ARGS)
+		--ignore=volflow/persistence/migrations --ignore=docs/conf.py --ignore=docs/extensions \
+		volflow docs $(ARGS)
+	$(PY) -m sphinx -q -E -W --keep-going -n -d build/docs/doctrees docs build/docs/html
+	echo 'volflow: the site is in build/docs/html'
 
 clean:
 	rm -rf build dist volflow.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Make what a target needs: .venv, and on Debian as root the packages that are missing.
 #
-#     tools/bootstrap.sh [demo | test | lab | bench]
+#     tools/bootstrap.sh [demo | test | lab | bench | docs]
 #
-# demo, test, lab and bench also look for the programs that they use; without a word only .venv is
-# made. bench adds to it what volflow is measured beside.
+# Each of these words also looks for the programs that its target uses; without a word only .venv is
+# made. bench adds to it what volflow is measured beside, docs what builds the site.
 # Environment:
 #     PYTHON          the interpreter to use; otherwise the first fit one of python3.13, 3.12, 3.11, python3
 #     VOLFLOW_NO_APT  when not empty, no Debian package is installed
@@ -172,6 +172,12 @@ bench_programs() {
     has_postgresql || lose "PostgreSQL server (Debian: postgresql)" "" "the measurements on PostgreSQL"
 }
 
+docs_programs() {
+    find_program dot && return
+    if may_install; then install graphviz || :; fi
+    find_program dot || die "the site's pictures need dot (Debian: graphviz)"
+}
+
 # -- the interpreter ---------------------------------------------------------------------
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
@@ -242,17 +248,17 @@ make_venv() {
     mv $stamp.new $stamp
 }
 
-# The peers are in .venv, too: they need nothing in another version than ours.
-add_peers() {
-    peers_stamp=$venv/volflow-bench-stamp
+# What one target alone wants has a stamp of its own; it needs nothing in another version than ours.
+add_extra() {
+    extra_stamp=$venv/volflow-$1-stamp
     wanted=$(made_of $venv/bin/python; cksum setup.cfg)
-    [ ! -e $peers_stamp ] || [ "$(cat $peers_stamp)" != "$wanted" ] || return 0
-    say "installing what volflow is measured beside into .venv (a minute the first time)"
+    [ ! -e $extra_stamp ] || [ "$(cat $extra_stamp)" != "$wanted" ] || return 0
+    say "installing what make $1 uses into .venv (a minute the first time)"
     if $venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
-        --no-warn-script-location --editable ".[bench]"; then
-        printf '%s\n' "$wanted" >$peers_stamp
+        --no-warn-script-location --editable ".[$1]"; then
+        printf '%s\n' "$wanted" >$extra_stamp
     else
-        lose "packages of the extra 'bench'" "" "the peers that need them"
+        lose "packages of the extra '$1'" "" "what needs them"
     fi
 }
 
@@ -271,8 +277,9 @@ case $purpose in
     demo | test) programs ;;
     lab) lab_programs ;;
     bench) bench_programs ;;
+    docs) docs_programs ;;
     '') ;;
     *) die "unknown purpose: $purpose" ;;
 esac
 make_venv
-[ "$purpose" != bench ] || add_peers
+case $purpose in bench | docs) add_extra $purpose ;; esac

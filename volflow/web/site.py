@@ -55,7 +55,7 @@ def span(when: datetime, now: datetime) -> str:
 
     >>> now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     >>> span(now.replace(minute=1), now), span(now.replace(minute=9), now)
-    ('3m ago', 'in 4m')
+    ('3m ago', 'in 5m')
     """
     seconds = (now - when).total_seconds()
     return f"{words.age(seconds)} ago" if seconds >= 0 else f"in {words.age(-seconds)}"
