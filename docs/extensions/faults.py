@@ -23,12 +23,15 @@ _OURS = re.compile(
 
 
 class Row(NamedTuple):
-    """One failure: what Cinder leaves, why it cannot happen here, and the test that plays it."""
+    """One failure: what Cinder leaves, and why it cannot happen here.
+
+    :ivar what: what happens, by the name of the test that plays it.
+    """
 
     id: str
+    what: str
     theirs: str
     ours: str
-    test: str
 
 
 def rows(found: Iterable[Played]) -> dict[str, Row]:
@@ -60,10 +63,9 @@ def tables(found: dict[str, Row]) -> Iterator[str]:
         raise ValueError(f"no group has {', '.join(unknown)}")
     for title, keys in GROUPS.items():
         yield f"\n## {title}\n"
-        yield "| | What Cinder leaves | What volflow does | Test |\n|---|---|---|---|"
+        yield "| | What happens | What Cinder leaves | What volflow does |\n|---|---|---|---|"
         for row in (found[key] for key in keys):
-            file, _, name = row.test.rpartition("/")[2].partition("::")
-            yield f"| {row.id} | {row.theirs} | {row.ours} | `{file}`: `{name}` |"
+            yield f"| {row.id} | {row.what} | {row.theirs} | {row.ours} |"
 
 
 def _row(each: Played) -> Row:
@@ -71,7 +73,8 @@ def _row(each: Played) -> Row:
     theirs, *rest = _OURS.split(each.promise, maxsplit=1)
     if not rest or "Cinder" not in theirs or "volflow" not in rest[0]:
         raise ValueError(f"the docstring of {each.test} does not tell Cinder and volflow apart")
-    return Row(key, _cell(theirs), _cell(rest[0]), each.test)
+    what = each.test.partition(f"::test_{each.row}_")[2].replace("_", " ")
+    return Row(key, f"{what.capitalize()} (`test_{each.row}`).", _cell(theirs), _cell(rest[0]))
 
 
 def _cell(text: str) -> str:

@@ -13,7 +13,7 @@ from volflow.models import TRANSITIONAL
 Arrow = tuple[str, str, str]
 """From, to, when; a state without a name is where a volume is not there."""
 
-WIDTH = 20
+WIDTH = 16
 _ARROW = re.compile(r"^\s*(\S+) --> ([^\s:]+)(?:: (.*))?$", re.MULTILINE)
 
 
@@ -54,7 +54,7 @@ def _name(name: str) -> str:
 
 
 def _dot(arrows: Iterable[Arrow]) -> Iterable[str]:
-    yield "digraph states { nodesep=0.35; ranksep=0.5; bgcolor=transparent;"
+    yield "digraph states { nodesep=0.15; ranksep=0.45; bgcolor=transparent;"
     yield 'node [shape=box, style=rounded, fontname="sans-serif", fontsize=13];'
     yield 'edge [fontname="sans-serif", fontsize=10, arrowsize=0.7];'
     yield '"" [shape=point, width=0.13];'
@@ -79,6 +79,7 @@ def _svg(dot: str) -> str:
         raise ValueError(f"dot: {drawn.stderr}")
     svg = drawn.stdout[drawn.stdout.index("<svg") :]
     svg = re.sub(r"<!--.*?-->\n?|<title>.*?</title>\n?", "", svg, flags=re.DOTALL)
+    svg = svg.replace("<svg ", '<svg style="max-width: 100%; height: auto" ', 1)
     svg = svg.replace('"black"', '"currentColor"').replace("<text ", '<text fill="currentColor" ')
     # A blank line would end the block of HTML.
     return re.sub(r"\n+", "\n", svg).strip()
