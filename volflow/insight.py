@@ -87,6 +87,13 @@ class Insight:
             items, unreadable = self._volumes.of_ids(connection, found.ids)
         return _page(found, items, unreadable)
 
+    def stranded(self, limit: int | None) -> list[Standing]:
+        """What somebody should have brought on by now, the oldest first."""
+        with self._database.read() as connection:
+            ids = search.stranded(connection, _limited(limit))
+            stored, _ = operations.of_ids(connection, ids)
+            return self._standings(connection, stored)
+
     def standing(self, operation_id: str) -> Standing:
         """The operation, and what is to happen to it next.
 

@@ -757,6 +757,17 @@ class VolumeManager:
             check.optional_uuid("marker", marker),
         )
 
+    def stranded_operations(
+        self, context: RequestContext, limit: int | None = None
+    ) -> list[Standing]:
+        """Operations that somebody should have brought on by now, the oldest first.
+
+        Their owner showed no life for its lease, or their caller did not come back in time.
+
+        :param limit: None: 50.
+        """
+        return self._insight.stranded(check.limit(limit))
+
     def operation_standing(self, context: RequestContext, operation_id: str) -> Standing:
         """The operation, and what is to happen to it next.
 

@@ -229,6 +229,13 @@ class Standing:
         owned = self.operation.state in (OperationState.RUNNING, OperationState.REVERTING)
         return owned and (end is None or end <= self.now)
 
+    @property
+    def overdue(self) -> bool:
+        """True where its caller did not come back in time, and it was not undone yet."""
+        deadline = self.operation.deadline
+        waits = self.operation.state is OperationState.WAITING
+        return waits and deadline is not None and deadline <= self.now
+
 
 class StepStanding(NamedTuple):
     """Where a step of a flow stands.

@@ -363,3 +363,23 @@ def test_the_end_of_a_timeline_is_in_order(
         assert every[-last:] == manager.operation_timeline(context, attach, last)
     with pytest.raises(exceptions.InvalidInput):
         manager.operation_timeline(context, attach, 0)
+
+
+def test_what_somebody_should_have_brought_on_is_told_oldest_first(
+    manager: VolumeManager, context: RequestContext, used: list[Volume]
+) -> None:
+    """When a caller did not come back, and when an owner showed no life for its lease."""
+    assert [] == manager.stranded_operations(context)
+    manager.reserve_volume(context, used[2].id)
+    first, second = (
+        o.id for o in manager.list_operations(context, state="waiting") if o.kind == "attach"
+    )
+    with manager.database.engine.begin() as connection:
+        for change, key in (("deadline = 1", second), ("state = 'running'", first)):
+            connection.exec_driver_sql(
+                f"UPDATE operations SET {change}, lease_expires_at = 1 WHERE id = '{key}'"
+            )
+    found = manager.stranded_operations(context)
+    assert [first, second] == [s.operation.id for s in found]
+    assert [(True, False), (False, True)] == [(s.abandoned, s.overdue) for s in found]
+    assert [first] == [s.operation.id for s in manager.stranded_operations(context, limit=1)]

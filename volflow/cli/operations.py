@@ -203,7 +203,10 @@ def _reasons(manager: VolumeManager, operation_ids: list[str]) -> dict[str, str]
     found = {}
     for operation_id in operation_ids:
         shown = manager.get_operation(context(), operation_id)
-        found[operation_id] = "; ".join(shown.leftovers) or str(shown.error or shown.state)
+        reason = "; ".join(shown.leftovers) or str(shown.error or shown.state)
+        if shown.state is OperationState.WAITING:
+            reason = "its caller did not come back, and its host is logged in, or may be"
+        found[operation_id] = reason
     return found
 
 

@@ -123,6 +123,10 @@ def _print_missing(found: Overview) -> None:
         click.echo("\nAbandoned: their owners showed no life for their leases")
     for standing in found.abandoned:
         _print_operation(standing, helped=True)
+    if found.overdue:
+        click.echo("\nOverdue: their callers did not come back")
+    for standing in found.overdue:
+        _print_operation(standing, helped=True)
     if found.broken.items:
         click.echo("\nVolumes in error: the backend refused to delete them")
     for volume in found.broken.items:
@@ -195,6 +199,7 @@ def _standings(found: Overview, state: OperationState) -> Iterator[dict[str, Any
         yield operation_json(standing.operation) | {
             "volume_name": standing.volume_name,
             "abandoned": standing.abandoned,
+            "overdue": standing.overdue,
             "attempts": standing.attempts,
             "retry_at": standing.retry_at,
             "next": expected.text,

@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Table, and_, cast, func, or_, select
 from sqlalchemy.engine import Connection
 
 from volflow.models import SETTLED, OperationState
 from volflow.persistence import schema
+from volflow.persistence.audit import OPEN
 
 EXAMINED = 2000
 """How many rows of an index a page looks at."""
@@ -128,6 +129,27 @@ def volumes(
         if beginning is not None
     ]
     return _merged(sources, limit)
+
+
+def stranded(connection: Connection, limit: int) -> list[str]:
+    """Operations that somebody should have brought on by now, the oldest first.
+
+    Those whose owner showed no life for its lease, and those whose caller did not come back.
+    """
+    now = cast(schema.now(), BigInteger)
+    abandoned = and_(
+        _O.state.in_([OperationState.RUNNING.value, OperationState.REVERTING.value]),
+        or_(_O.lease_expires_at.is_(None), schema.microseconds(_O.lease_expires_at) <= now),
+    )
+    overdue = and_(
+        _O.state == OperationState.WAITING.value, schema.microseconds(_O.deadline) <= now
+    )
+    query = select(*_key(schema.operations)).where(OPEN, or_(abandoned, overdue))
+    # They are few, as all that is not settled: see operations.unsettled. A hand may have written
+    # a time that is none.
+    rows = connection.execute(query).all()
+    found = sorted(rows, key=lambda row: (str(row.created).zfill(20), row.id))
+    return [row.id for row in found[:limit]]
 
 
 def volume_names(connection: Connection, volume_ids: Iterable[str]) -> dict[str, str | None]:

@@ -1,7 +1,7 @@
 """Secrets at rest: Fernet tokens under the keys of one file, the first key encrypts.
 
-The file holds one Fernet key a line. To rotate: put a new key on top for every process, restart
-them, run ``volflow db reencrypt``, take the old line out.
+The file holds one Fernet key a line. To rotate: add a new key at the end for every process,
+restart them, put it on top, restart them, run ``volflow db reencrypt``, take the old line out.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ def helps(found: Operation, now: datetime) -> Help | None:
         case OperationState.QUEUED:
             run = f"volflow conductor run --backend {shlex.quote(found.backend)}"
             return Help("", run, ", where none lives")
+        case OperationState.WAITING if found.deadline is not None and found.deadline <= now:
+            return Help("", recover, ", once its host has logged out")
         case OperationState.WAITING:
             return Help("its caller's next call, or ", f"volflow operation cancel {found.id}", "")
         case OperationState.RUNNING | OperationState.REVERTING:
@@ -61,6 +63,9 @@ def expects(standing: Standing) -> Expected:
         return Expected("recovery takes it over: its owner's lease ended", lease)
     if standing.cancel_requested:
         return Expected("it was cancelled, and is undone at its next step")
+    if standing.overdue:
+        text = "recovery undoes it, unless its host is logged in: due"
+        return Expected(text, found.deadline)
     match found.state:
         case OperationState.QUEUED:
             return Expected(f"a conductor of backend {found.backend} takes it")

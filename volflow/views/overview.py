@@ -34,10 +34,12 @@ class Overview:
     """What an operator looks at first.
 
     :ivar operations: the newest ones of each state in :data:`OPEN`.
+    :ivar stranded: what somebody should have brought on by now, the oldest first.
     :ivar broken: volumes whose deletion was refused for good.
     """
 
     operations: Mapping[OperationState, Page[Standing]]
+    stranded: Sequence[Standing]
     broken: Page[Volume]
     counts: Counts
     backends: Sequence[Backend]
@@ -46,7 +48,12 @@ class Overview:
     @property
     def abandoned(self) -> list[Standing]:
         """What nobody runs any more, though it is said to run."""
-        return [s for page in self.operations.values() for s in page.items if s.abandoned]
+        return [standing for standing in self.stranded if standing.abandoned]
+
+    @property
+    def overdue(self) -> list[Standing]:
+        """Whose caller did not come back, and which are not undone: a host may be logged in."""
+        return [standing for standing in self.stranded if standing.overdue]
 
     @property
     def dead(self) -> list[Conductor]:
@@ -68,7 +75,7 @@ class Overview:
         return not (
             needing.items
             or unreadable
-            or self.abandoned
+            or self.stranded
             or self.broken.items
             or self.broken.unreadable
             or self.dead
@@ -76,8 +83,8 @@ class Overview:
         )
 
     def going_on(self, state: OperationState) -> list[Standing]:
-        """Those of a state that are not told of as abandoned."""
-        return [standing for standing in self.operations[state].items if not standing.abandoned]
+        """Those of a state that are told of neither as abandoned nor as overdue."""
+        return [s for s in self.operations[state].items if not (s.abandoned or s.overdue)]
 
 
 def look(manager: VolumeManager, context: RequestContext, shown: int) -> Overview:
@@ -87,6 +94,7 @@ def look(manager: VolumeManager, context: RequestContext, shown: int) -> Overvie
     """
     return Overview(
         {s: manager.search_operations(context, state=s, limit=shown) for s in OPEN},
+        manager.stranded_operations(context, shown),
         manager.search_volumes(context, status=VolumeStatus.ERROR, limit=shown),
         manager.counts(context),
         manager.list_backends(context),

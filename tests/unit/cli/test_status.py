@@ -80,6 +80,22 @@ def test_what_waits_is_told_with_whom_and_until_when(sh: Shell) -> None:
     assert "Nothing needs you." in told
 
 
+def test_what_waits_past_its_deadline_needs_somebody(
+    sh: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its host is logged in, say, so that recovery leaves it alone."""
+    volume_id = sh.volume()
+    _reserve(sh, volume_id)
+    hand(sh, "UPDATE operations SET deadline = 1 WHERE state = 'waiting'")
+    for _ in range(2):  # younger ones hide it not
+        _reserve(sh, sh.volume())
+    monkeypatch.setattr("volflow.cli.status.SHOWN", 1)
+    told = sh.ok("status")
+    assert f"Overdue: their callers did not come back\nattach of volume {volume_id}" in told
+    assert "volflow recover, once its host has logged out" in " ".join(told.split())
+    assert 6 == sh("status", "--check").exit_code
+
+
 def test_what_nobody_runs_any_more_is_told_as_abandoned(sh: Shell) -> None:
     volume_id = sh.volume()
     _reserve(sh, volume_id)

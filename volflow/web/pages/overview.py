@@ -23,7 +23,7 @@ class Group:
     """Operations that stand alike.
 
     :ivar state: by which the list of all of them is filtered.
-    :ivar shown: those of a page that are not told of as abandoned.
+    :ivar shown: those of a page that are told of neither as abandoned nor as overdue.
     """
 
     key: str
@@ -57,6 +57,7 @@ def overview(request: Request) -> Response:
             for key, title, state in _GROUPS
         ],
         abandoned=found.abandoned,
+        overdue=found.overdue,
         broken=found.broken,
         dead=found.dead,
         alone=found.alone,
