@@ -16,7 +16,7 @@ from volflow.cli.timeline import print_timeline
 from volflow.drivers.base import Host
 from volflow.exceptions import DriverError, from_record
 from volflow.manager import VolumeManager
-from volflow.models import Operation, OperationState
+from volflow.models import Operation, OperationKind, OperationState
 from volflow.views.advice import helps
 from volflow.views.records import operation_json, report_json
 from volflow.views.timeline import CallRun, fold, timeline_json
@@ -97,21 +97,33 @@ def wait(options: Options, operation_id: str, timeout: float | None) -> None:
 
 @command(operation, "cancel", short_help="Roll back an operation that is not settled.")
 @click.argument("operation_id", metavar="ID")
-def cancel(options: Options, operation_id: str) -> None:
+@click.option(
+    "--force", is_flag=True, help="Of an attach: cut its host, which is off, or nobody can tell."
+)
+def cancel(options: Options, operation_id: str, force: bool) -> None:
     """Roll back an operation: one that waits now, one that runs at its next step.
 
-    One that is settled is left as it is.
+    One that is settled is left as it is. An attach whose host is logged in, or may be, is not
+    undone without --force: see first that the host is off, since what it has not written is lost.
     """
     with opened(options) as manager:
         known = manager.get_operation(context(), operation_id)
+    if force and known.kind is not OperationKind.ATTACH:
+        raise click.UsageError(f"--force is for an attach, and this is a {known.kind}")
     # What is queued has changed the database alone, and needs no driver.
     queued = known.state is OperationState.QUEUED
     with opened(options, () if queued else [known.backend]) as manager:
+        if force and known.state in _HELD:
+            manager.terminate_connection(context(), known.volume_id, None, force=True)
         found = manager.cancel_operation(context(), operation_id)
         calls = fold(manager.operation_timeline(context(), operation_id))
     print_operation(options, found, calls)
     if found.state is OperationState.NEEDS_ATTENTION:
         click.get_current_context().exit(exits.NEEDS_ATTENTION)
+
+
+_HELD = (OperationState.WAITING, OperationState.NEEDS_ATTENTION)
+"""Where a session that is live, or may be, holds an attach."""
 
 
 @command(None, "recover", short_help="Bring on what nobody runs any more, and what is refused.")

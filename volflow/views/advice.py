@@ -30,7 +30,10 @@ def helps(found: Operation, now: datetime) -> Help | None:
             run = f"volflow conductor run --backend {shlex.quote(found.backend)}"
             return Help("", run, ", where none lives")
         case OperationState.WAITING if found.deadline is not None and found.deadline <= now:
-            return Help("", recover, ", once its host has logged out")
+            if found.kind is not OperationKind.ATTACH:
+                return Help("", recover, "")
+            forced = f"volflow operation cancel {found.id} --force"
+            return Help("", recover, f", once its host has logged out; if it is off, {forced}")
         case OperationState.WAITING:
             return Help("its caller's next call, or ", f"volflow operation cancel {found.id}", "")
         case OperationState.RUNNING | OperationState.REVERTING:

@@ -110,6 +110,31 @@ def test_an_interrupted_step_is_told_from_a_running_one(sh: Shell) -> None:
     assert calls[1]["taken_over"]
 
 
+def test_an_attach_whose_host_nobody_can_tell_is_undone_by_force_alone(sh: Shell) -> None:
+    """When it was let in, and the backend cannot say who is logged in."""
+    volume_id = sh.volume(backend="faulty")
+    sh.faults("sessions unknown")
+    context = RequestContext(overwrite=False)
+    with VolumeManager.from_config(sh.config) as manager:
+        owner = manager.reserve_volume(context, volume_id).operation_id
+        manager.initialize_connection(context, volume_id, {"initiator": INITIATOR, "host": "a"})
+    assert owner is not None
+
+    assert 6 == sh("operation", "cancel", owner).exit_code
+    assert "attaching" == sh.json("volume", "show", volume_id)["status"]
+
+    assert "rolled_back" == sh.json("operation", "cancel", owner, "--force")["state"]
+    assert "available" == sh.json("volume", "show", volume_id)["status"]
+    assert "rolled_back" == sh.json("operation", "cancel", owner, "--force")["state"]
+
+
+def test_force_is_for_an_attach(sh: Shell) -> None:
+    volume_id = sh.volume()
+    (created,) = sh.operations(volume_id)
+    told = sh.refused(2, "operation", "cancel", created["id"], "--force")
+    assert "--force is for an attach, and this is a create" in told
+
+
 def test_a_waiting_operation_is_cancelled(sh: Shell, waiting: str) -> None:
     assert f"operation cancel {waiting}" in " ".join(sh.ok("operation", "show", waiting).split())
     assert "rolled_back" == sh.json("operation", "cancel", waiting)["state"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -92,7 +93,9 @@ def test_what_waits_past_its_deadline_needs_somebody(
     monkeypatch.setattr("volflow.cli.status.SHOWN", 1)
     told = sh.ok("status")
     assert f"Overdue: their callers did not come back\nattach of volume {volume_id}" in told
-    assert "volflow recover, once its host has logged out" in " ".join(told.split())
+    helped = " ".join(told.split())
+    assert "volflow recover, once its host has logged out" in helped
+    assert re.search(r"volflow operation cancel [0-9a-f-]{36} --force", helped)
     assert 6 == sh("status", "--check").exit_code
 
 
