@@ -134,6 +134,8 @@ def drawn(calls: Sequence[CallRun], now: datetime) -> Drawing:
     if not calls:
         return Drawing()
     ends = [_end(call, calls[n + 1 :], now) for n, call in enumerate(calls)]
+    # A clock that was set back may end a call before it began.
+    ends = [max(call.began_at, end) for call, end in zip(calls, ends, strict=True)]
     scale = _Scale((c.began_at, end) for c, end in zip(calls, ends, strict=True))
     rows = [row for call, end in zip(calls, ends, strict=True) for row in _rows(call, end, scale)]
     return Drawing(tuple(rows), tuple(scale.cuts), tuple(scale.ticks()))

@@ -116,3 +116,15 @@ def test_any_events_are_drawn_within_the_picture(
     for part in (*found.ticks, *found.cuts):
         assert 0 <= part.x <= 100.001
     assert len(found.ticks) <= 10
+
+
+def test_a_call_that_ended_before_it_began_is_a_point() -> None:
+    """When the clock was set back meanwhile; the other one is drawn to scale."""
+    found = drawing(
+        "9 1 operation begins",
+        "2 1 operation succeeded",
+        "20 2 operation begins",
+        "22 2 operation succeeded",
+    )
+    assert [0, 96] == [row.bar.width for row in found.rows]
+    assert len(found.ticks) <= 10
