@@ -125,9 +125,10 @@ def test_a_snapshot_is_one_statement(url: str, tmp_path: Path) -> None:
 
     assert [None, None] == nobody
     assert begun is not None
-    found.append(begun[0])
-    assert ["create"] == [flow.name for flow in begun[1]]
-    assert 6 == sum(text.startswith("SELECT") for text in statements)
+    found.append(begun)
+    assert begun.operation is not None
+    assert ["create"] == [flow.name for flow in begun.operation.flows]
+    assert 5 == sum(text.startswith("SELECT") for text in statements)
     operations = [snapshot.operation for snapshot in found if snapshot is not None]
     assert [owner, creation.id, creation.id] == [stored.id for stored in operations if stored]
     for snapshot in found:

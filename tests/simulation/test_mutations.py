@@ -47,7 +47,7 @@ def test_a_run_that_takes_any_epoch_for_its_own_is_found(
     """When it stands still after its takeover, as processes do here more often than elsewhere."""
     mutations.adoption_of_others(monkeypatch)
     monkeypatch.setattr(decisions, "TEMPERS", (4.0,))
-    require_found(template, {"G5", "G6"}, {"doze", "nap", "death", "outcry", "duplicate"})
+    require_found(template, {"G5", "G6", "G7"}, {"doze", "nap", "death", "outcry", "duplicate"})
 
 
 def require_found(template: Template, rules: Iterable[str], kinds: Iterable[str] = NAMES) -> None:

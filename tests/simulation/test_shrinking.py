@@ -59,7 +59,7 @@ def test_a_planted_bug_is_shrunk_to_a_story_of_a_few_lines(
         found = Simulation(template, schedule.seed, schedule).run().violations
         return bool(found) and found[0].rule == rule
 
-    shortest = Shrinker(outcome.schedule, fails, tries=60).run()
+    shortest = Shrinker(outcome.schedule, fails, tries=120).run()
 
     assert len(shortest.scripts) <= 3
     assert len(shortest.strikes) <= 3

@@ -83,9 +83,7 @@ def read(document: str | None, operation_id: str) -> list[StoredFlow]:
         raise DatabaseError(f"the flows of operation {operation_id} make no sense: {e}") from None
     words = {word for flow in found for pair in flow.atoms.values() for word in pair}
     if strange := words - _WORDS:
-        raise DatabaseError(
-            f"a flow of operation {operation_id} is {', '.join(sorted(map(str, strange)))}"
-        )
+        raise DatabaseError(f"a flow of operation {operation_id} is {', '.join(sorted(strange))}")
     return found
 
 
@@ -94,6 +92,8 @@ def _flow(entry: Any) -> StoredFlow:
     if not all(isinstance(text, str) for text in (key, phase, name, state)):
         raise ValueError("a name is no text")
     atoms = {task: (word, intention) for task, (word, intention) in entry["atoms"].items()}
+    if not all(isinstance(word, str) for pair in atoms.values() for word in pair):
+        raise ValueError("a state is no text")
     return StoredFlow(key, phase, name, state, atoms)
 
 

@@ -91,6 +91,8 @@ REQUEST = st.fixed_dictionaries(
 )
 
 
+# Threads of the page draw numbers, too, while a request is made up.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @hypothesis.settings(max_examples=300)
 @hypothesis.given(REQUEST)
 def test_no_request_is_an_unexpected_error(target: Target, asked: dict[str, Any]) -> None:
