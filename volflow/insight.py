@@ -12,8 +12,10 @@ from sqlalchemy.engine import Connection
 from volflow.exceptions import InvalidInput
 from volflow.flows.phases import PHASES, Phase
 from volflow.models import (
+    OWNED,
     Attachment,
     Backend,
+    Conductor,
     Counts,
     FlowAttempt,
     Operation,
@@ -41,8 +43,6 @@ Wanted = dict[str, str | None]
 PAGE = 50
 PAGE_MAX = 500
 RECENT = timedelta(hours=24)
-
-_OWNED = (OperationState.RUNNING.value, OperationState.REVERTING.value)
 
 
 class Insight:
@@ -126,23 +126,27 @@ class Insight:
             search.COUNTED,
         )
 
+    def backend_names(self) -> list[str]:
+        """The names of :meth:`backends`, without counting what they have."""
+        with self._database.read() as connection:
+            living = [c for c in conductors.find(connection) if c.alive]
+            return _names(connection, queue.limits(connection), living)
+
     def backends(self) -> list[Backend]:
         """The backends that have volumes, limits or conductors, by name."""
         with self._database.read() as connection:
             limits = queue.limits(connection)
             living = [c for c in conductors.find(connection) if c.alive]
-            served = {name for conductor in living for name in conductor.backends}
-            names = {*search.backends(connection), *limits, *served}
             return [
                 Backend(
                     name,
                     search.count_of_volumes(connection, name),
-                    search.count_of_backend(connection, name, _OWNED),
-                    search.count_of_backend(connection, name, [OperationState.QUEUED.value]),
+                    search.count_of_backend(connection, name, OWNED),
+                    search.count_of_backend(connection, name, [OperationState.QUEUED]),
                     limits.get(name),
                     tuple(c.name for c in living if name in c.backends),
                 )
-                for name in sorted(names)
+                for name in _names(connection, limits, living)
             ]
 
     def changes(
@@ -183,6 +187,13 @@ def _found(
     except LookupError:
         raise InvalidInput(f"there is nothing that a page could go on after: {marker}") from None
     return found
+
+
+def _names(
+    connection: Connection, limits: Collection[str], living: Collection[Conductor]
+) -> list[str]:
+    served = {name for conductor in living for name in conductor.backends}
+    return sorted({*search.backends(connection), *limits, *served})
 
 
 def _limited(limit: int | None) -> int:

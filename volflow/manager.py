@@ -792,6 +792,10 @@ class VolumeManager:
         """How many operations and volumes there are, by state and status."""
         return self._insight.counts()
 
+    def list_backend_names(self, context: RequestContext) -> list[str]:
+        """The names of :meth:`list_backends`, at less cost."""
+        return self._insight.backend_names()
+
     def list_backends(self, context: RequestContext) -> list[Backend]:
         """The backends that have volumes, limits or conductors, by name."""
         return self._insight.backends()

@@ -78,6 +78,9 @@ class OperationState(StrEnum):
 SETTLED = frozenset({OperationState.SUCCEEDED, OperationState.ROLLED_BACK})
 """States that no run ever leaves again."""
 
+OWNED = (OperationState.RUNNING, OperationState.REVERTING)
+"""States in which a run owns the operation, or should."""
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -169,6 +172,16 @@ class Operation:
         """True once no run will ever change this operation again."""
         return self.state in SETTLED
 
+    def abandoned_by(self, now: datetime) -> bool:
+        """True where its owner showed no life for its lease."""
+        end = self.lease_expires_at
+        return self.state in OWNED and (end is None or end <= now)
+
+    def overdue_by(self, now: datetime) -> bool:
+        """True where its caller did not come back in time, and it was not undone yet."""
+        waits = self.state is OperationState.WAITING
+        return waits and self.deadline is not None and self.deadline <= now
+
 
 @dataclass(frozen=True, slots=True)
 class Conductor:
@@ -225,16 +238,12 @@ class Standing:
     @property
     def abandoned(self) -> bool:
         """True where its owner showed no life for its lease."""
-        end = self.operation.lease_expires_at
-        owned = self.operation.state in (OperationState.RUNNING, OperationState.REVERTING)
-        return owned and (end is None or end <= self.now)
+        return self.operation.abandoned_by(self.now)
 
     @property
     def overdue(self) -> bool:
         """True where its caller did not come back in time, and it was not undone yet."""
-        deadline = self.operation.deadline
-        waits = self.operation.state is OperationState.WAITING
-        return waits and deadline is not None and deadline <= self.now
+        return self.operation.overdue_by(self.now)
 
 
 class StepStanding(NamedTuple):

@@ -87,18 +87,26 @@ def _matching_cipher(database: Database, path: Path) -> Cipher:
     if not known and not path.exists():
         create_keys(path)
     cipher = read_keys(path)
-    missing = known - set(cipher.fingerprints)
-    if missing:
-        raise DatabaseError(
-            f"the key file {path} is not the one of {database.name}: it lacks the key with "
-            f"fingerprint {min(missing)}"
-        )
+    require_keys(database, path, cipher, known)
     new = set(cipher.fingerprints) - known
     for fingerprint in new:
         _remember(database, fingerprint)
     if new and set(cipher.fingerprints) < fingerprints(database):
         raise DatabaseError(f"the key file {path} is not the one of {database.name}")
     return cipher
+
+
+def require_keys(database: Database, path: Path, cipher: Cipher, known: set[str]) -> None:
+    """Check that a key file holds every key that the database was used with.
+
+    :param known: the fingerprints of these.
+    :raises DatabaseError: it lacks one.
+    """
+    if missing := known - set(cipher.fingerprints):
+        raise DatabaseError(
+            f"the key file {path} is not the one of {database.name}: it lacks the key with "
+            f"fingerprint {min(missing)}"
+        )
 
 
 def fingerprints(database: Database) -> set[str]:

@@ -49,12 +49,15 @@ class Settings:
 
         :raises InvalidInput: a driver is unknown, or does not take its options.
         """
-        return {
-            name: load_driver(
-                options["driver"], {k: v for k, v in options.items() if k != "driver"}
-            )
-            for name, options in self.backends.items()
-        }
+        return {name: self.make_driver(name) for name in self.backends}
+
+    def make_driver(self, name: str) -> Any:
+        """Load and make the driver of one backend.
+
+        :raises InvalidInput: it is unknown, or does not take its options.
+        """
+        options = dict(self.backends[name])
+        return load_driver(options.pop("driver"), options)
 
 
 def load_settings(path: Path) -> Settings:

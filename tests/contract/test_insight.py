@@ -210,6 +210,7 @@ def test_backends_are_told_with_what_they_do(
     manager = open_manager(max_running={"quiet": 3}, board="sql:")
     manager.submit_attach(context, used[2].id, HOST_A)
     lab, quiet = manager.list_backends(context)
+    assert [lab.name, quiet.name] == manager.list_backend_names(context)
     assert ("lab", 3, 0, 1, None, ()) == (
         lab.name,
         lab.volumes,

@@ -54,6 +54,7 @@ CALLS: dict[str, Call] = {
     "submit and cancel": submit,
     "create": cut,
     "recover": lambda m, c, v, o: m.recover(),
+    "stranded operations": lambda m, c, v, o: m.stranded_operations(c),
     "timeline": lambda m, c, v, o: m.operation_timeline(c, o),
     "get operation": lambda m, c, v, o: m.get_operation(c, o),
     "get volume": lambda m, c, v, o: m.get_volume(c, v),

@@ -7,7 +7,6 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from volflow.coordination import VolumeLocks
 from volflow.exceptions import BoardError, DatabaseError
 from volflow.jobs.boards import board_of
 from volflow.locks import LockBusy
-from volflow.opening import fingerprints, key_path, lock_path
+from volflow.opening import fingerprints, key_path, lock_path, require_keys
 from volflow.persistence import migrate, schema
 from volflow.persistence.engine import Database
 from volflow.persistence.secrets import read_keys
@@ -146,9 +145,8 @@ class Examination:
         return newest
 
     def _keys(self) -> str:
-        keys, known = read_keys(self._key_file), fingerprints(self._database)
-        if missing := known - set(keys.fingerprints):
-            raise DatabaseError(f"{self._key_file} lacks the key with fingerprint {min(missing)}")
+        keys = read_keys(self._key_file)
+        require_keys(self._database, self._key_file, keys, fingerprints(self._database))
         return f"{self._key_file}, {len(keys.fingerprints)} of them"
 
     def _mode(self) -> str:
@@ -190,8 +188,7 @@ class Examination:
             return f"{len(board.listed())} jobs"
 
     def _backend(self, name: str) -> str:
-        chosen = replace(self._settings, backends={name: self._settings.backends[name]})
-        (driver,) = chosen.make_drivers().values()
+        driver = self._settings.make_driver(name)
         driver.do_setup(context())
         driver.check_for_setup_error()
         return f"{len(list(driver.list_exports()))} exports"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +15,8 @@ from volflow.cli.timeline import print_timeline
 from volflow.drivers.base import Host
 from volflow.exceptions import DriverError, from_record
 from volflow.manager import VolumeManager
-from volflow.models import Operation, OperationKind, OperationState
-from volflow.views.advice import helps
+from volflow.models import OWNED, Operation, OperationKind, OperationState
+from volflow.views.advice import drivers_to_cancel, helps
 from volflow.views.records import operation_json, report_json
 from volflow.views.timeline import CallRun, fold, timeline_json
 from volflow.views.words import age, clean, moment
@@ -110,9 +109,7 @@ def cancel(options: Options, operation_id: str, force: bool) -> None:
         known = manager.get_operation(context(), operation_id)
     if force and known.kind is not OperationKind.ATTACH:
         raise click.UsageError(f"--force is for an attach, and this is a {known.kind}")
-    # What is queued has changed the database alone, and needs no driver.
-    queued = known.state is OperationState.QUEUED
-    with opened(options, () if queued else [known.backend]) as manager:
+    with opened(options, drivers_to_cancel(known)) as manager:
         if force and known.state in _HELD:
             manager.terminate_connection(context(), known.volume_id, None, force=True)
         found = manager.cancel_operation(context(), operation_id)
@@ -168,7 +165,7 @@ def print_operation(options: Options, found: Operation, calls: list[CallRun]) ->
         output.print_json({**operation_json(found), "timeline": timeline_json(calls)})
         return
     now = datetime.now(UTC)
-    running = found.state in (OperationState.RUNNING, OperationState.REVERTING)
+    running = found.state in OWNED
     output.print_fields(
         f"Operation {found.id}",
         [
@@ -202,8 +199,8 @@ def _unusable(options: Options) -> Iterator[tuple[str, str]]:
     """Find backends that cannot work now: they must not keep the others from recovery."""
     settings = options.settings()
     require_database(settings.arguments["database"])
-    for name, backend in settings.backends.items():
-        (driver,) = replace(settings, backends={name: backend}).make_drivers().values()
+    for name in settings.backends:
+        driver = settings.make_driver(name)
         try:
             driver.do_setup(context())
             driver.check_for_setup_error()

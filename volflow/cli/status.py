@@ -12,21 +12,13 @@ import click
 from volflow.cli import exits, output
 from volflow.cli.opening import Options, context, opened
 from volflow.cli.program import command
-from volflow.models import Conductor, OperationState, Standing
-from volflow.views.advice import expects, helps
+from volflow.models import OperationState, Standing
+from volflow.views.advice import conducting, expects, helps
 from volflow.views.overview import OPEN, Overview, look
 from volflow.views.records import operation_json, volume_json
-from volflow.views.words import age, clean
+from volflow.views.words import clean, span
 
 SHOWN = 20
-
-TITLES = {
-    OperationState.NEEDS_ATTENTION: "Needs attention",
-    OperationState.RUNNING: "Runs now",
-    OperationState.REVERTING: "Is being undone",
-    OperationState.WAITING: "Waits for its caller",
-    OperationState.QUEUED: "Waits for a conductor",
-}
 
 
 def add_to(main: click.Group) -> None:
@@ -92,7 +84,7 @@ def _print_state(found: Overview, state: OperationState) -> None:
     page = found.operations[state]
     standing = found.going_on(state)
     if standing or page.unreadable:
-        click.echo(f"\n{TITLES[state]}")
+        click.echo(f"\n{OPEN[state]}")
     for one in standing:
         _print_operation(one, helped=state is OperationState.NEEDS_ATTENTION)
     for key in page.unreadable:
@@ -119,14 +111,14 @@ def _print_operation(standing: Standing, helped: bool) -> None:
 
 
 def _print_missing(found: Overview) -> None:
-    if found.abandoned:
-        click.echo("\nAbandoned: their owners showed no life for their leases")
-    for standing in found.abandoned:
-        _print_operation(standing, helped=True)
-    if found.overdue:
-        click.echo("\nOverdue: their callers did not come back")
-    for standing in found.overdue:
-        _print_operation(standing, helped=True)
+    for title, standings in (
+        ("Abandoned: their owners showed no life for their leases", found.abandoned),
+        ("Overdue: their callers did not come back", found.overdue),
+    ):
+        if standings:
+            click.echo(f"\n{title}")
+        for standing in standings:
+            _print_operation(standing, helped=True)
     if found.broken.items:
         click.echo("\nVolumes in error: the backend refused to delete them")
     for volume in found.broken.items:
@@ -134,16 +126,11 @@ def _print_missing(found: Overview) -> None:
         output.print_fields(title, [("what helps", help_)], indent=4)
     for conductor in found.dead:
         click.echo(f"\nConductor {clean(conductor.name)} on {clean(conductor.host)} is dead")
-        output.print_fields("", [("what helps", _start(conductor))], indent=4)
+        run = f"{conducting(*conductor.backends)}, on any host that reaches them"
+        output.print_fields("", [("what helps", run)], indent=4)
     for backend in found.alone:
         click.echo(f"\nNo conductor serves backend {clean(backend)}, which has operations queued")
-        run = f"volflow conductor run --backend {backend}"
-        output.print_fields("", [("what helps", run)], indent=4)
-
-
-def _start(conductor: Conductor) -> str:
-    served = " ".join(f"--backend {name}" for name in conductor.backends)
-    return f"volflow conductor run {served}, on any host that reaches them"
+        output.print_fields("", [("what helps", conducting(backend))], indent=4)
 
 
 def _next(standing: Standing) -> str:
@@ -154,10 +141,7 @@ def _next(standing: Standing) -> str:
 
 
 def _away(at: datetime, now: datetime) -> str:
-    seconds = (at - now).total_seconds()
-    if abs(seconds) < 1:
-        return "now"
-    return f"in {age(seconds)}" if seconds > 0 else f"{age(-seconds)} ago"
+    return "now" if abs((at - now).total_seconds()) < 1 else span(at, now)
 
 
 def _open(found: Overview) -> dict[OperationState, int]:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 
-from volflow.models import Conductor, OperationState
+from volflow.models import OWNED, Conductor
 from volflow.persistence import schema
 
 _T = schema.conductors.c
 _O = schema.operations.c
-_OWNED = [OperationState.RUNNING.value, OperationState.REVERTING.value]
+_OWNED = [state.value for state in OWNED]
 
 
 class Row(NamedTuple):

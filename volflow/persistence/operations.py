@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, bindparam, cast, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from volflow.exceptions import DatabaseError, ErrorRecord
-from volflow.models import Event, Operation, OperationKind, OperationState
+from volflow.models import OWNED, Event, Operation, OperationKind, OperationState
 from volflow.persistence import flows, schema, volumes
 from volflow.persistence.audit import OPEN
 from volflow.persistence.flows import StoredFlow
@@ -23,7 +23,6 @@ from volflow.persistence.work import FromNow, conditional_update
 LOG = logging.getLogger(__name__)
 
 _T = schema.operations.c
-_OWNED = (OperationState.RUNNING, OperationState.REVERTING)
 _ALL = select(*schema.as_stored(schema.operations), schema.now().label("now"))
 _BY_ID = _ALL.where(_T.id == bindparam("id"))
 
@@ -79,7 +78,7 @@ class StoredOperation:
     @property
     def running(self) -> bool:
         """True while a run owns it, or should."""
-        return self.record.state in _OWNED
+        return self.record.state in OWNED
 
     @property
     def lease_expired(self) -> bool:
@@ -276,7 +275,7 @@ def run_of(connection: Connection, operation_id: str) -> tuple[str | None, int] 
 
 def request_cancel(connection: Connection, operation_id: str, epoch: int) -> bool:
     """Flag an operation, so that it undoes itself at its next barrier, or where it would wait."""
-    states = (*_OWNED, OperationState.NEEDS_ATTENTION)
+    states = (*OWNED, OperationState.NEEDS_ATTENTION)
     statement = (
         update(schema.operations)
         .where(_T.id == operation_id, _T.epoch == epoch, _T.state.in_([s.value for s in states]))
@@ -292,7 +291,7 @@ def renew(connection: Connection, operation_id: str, epoch: int, lease_seconds: 
         .where(
             _T.id == operation_id,
             _T.epoch == epoch,
-            _T.state.in_([s.value for s in _OWNED]),
+            _T.state.in_([s.value for s in OWNED]),
         )
         .values(lease_expires_at=schema.now() + cast(int(lease_seconds * 1e6), BigInteger))
     )
@@ -325,7 +324,7 @@ def release(connection: Connection, operation_id: str, epoch: int, owner: str) -
             _T.id == operation_id,
             _T.epoch == epoch,
             _T.owner == owner,
-            _T.state.in_([s.value for s in _OWNED]),
+            _T.state.in_([s.value for s in OWNED]),
         )
         .values(owner=None, lease_expires_at=None)
     )

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, Table, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, or_, select
 from sqlalchemy.engine import Connection
 
 from volflow.exceptions import InvalidInput
+
+
+def order(table: Table) -> list[ColumnElement[Any]]:
+    """What puts the rows of a table, of volumes those that are not deleted, oldest first.
+
+    To PostgreSQL a column that is NULL in all rows of a query is no constant: it sorts them,
+    unless the order is said to begin as the index does.
+    """
+    leading = [table.c.deleted_at] if "deleted_at" in table.c else []
+    return [*leading, table.c.created_at, table.c.id]
 
 
 def page(
@@ -25,10 +35,7 @@ def page(
         seen = select(made).where(key == marker).scalar_subquery()
         # One range, which every database takes from an index; a pair compared with a pair is not.
         query = query.where(made >= seen, or_(made > seen, key > marker))
-    # Of volumes those that are not deleted. To PostgreSQL a column that is NULL in all rows of a
-    # query is no constant: it sorts them, unless the order is said to begin as the index does.
-    leading = [table.c.deleted_at] if "deleted_at" in table.c else []
-    query = query.order_by(*leading, made, key)
+    query = query.order_by(*order(table))
     if limit is not None:
         query = query.limit(limit)
     rows = connection.execute(query).mappings().all()

@@ -14,12 +14,12 @@ from sqlalchemy import BigInteger, Select, bindparam, cast, func, insert, or_, s
 from sqlalchemy.engine import Connection
 
 from volflow.exceptions import ErrorRecord
-from volflow.models import SETTLED, OperationState
+from volflow.models import OWNED, SETTLED, OperationState
 from volflow.persistence import schema
 
 _T = schema.operations.c
 _B = schema.backends.c
-_OWNED = [OperationState.RUNNING.value, OperationState.REVERTING.value]
+_OWNED = [state.value for state in OWNED]
 _QUEUED = _T.state == OperationState.QUEUED.value
 _BATCH = 500
 

@@ -8,15 +8,15 @@ marker leads on from the last row that was looked at.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, cast, func, or_, select
 from sqlalchemy.engine import Connection
 
-from volflow.models import SETTLED, OperationState
+from volflow.models import OWNED, SETTLED, OperationState
 from volflow.persistence import schema
-from volflow.persistence.audit import OPEN
+from volflow.persistence.pages import order
 
 EXAMINED = 2000
 """How many rows of an index a page looks at."""
@@ -77,8 +77,8 @@ def operations(
     conditions = {name: _O[name] == value for name, value in wanted.items()}
     if text is None:
         driving = _driving(wanted)
-        rest = [found for name, found in conditions.items() if name != driving]
-        index = [] if driving is None else [conditions[driving]]
+        index = [] if driving is None else [conditions.pop(driving)]
+        rest = list(conditions.values())
         return _merged([_source(connection, schema.operations, index, rest, limit, after)], limit)
     rest = list(conditions.values())
     named, cut = _named(connection, text)
@@ -119,8 +119,8 @@ def volumes(
     conditions = {name: _V[name] == value for name, value in wanted.items()}
     if text is None:
         driving = next((name for name in ("status", "backend") if name in wanted), None)
-        rest = [found for name, found in conditions.items() if name != driving]
-        index = [_LIVE, *([] if driving is None else [conditions[driving]])]
+        index = [_LIVE, *([] if driving is None else [conditions.pop(driving)])]
+        rest = list(conditions.values())
         return _merged([_source(connection, schema.volumes, index, rest, limit, after)], limit)
     rest = [_LIVE, *conditions.values()]
     sources = [
@@ -138,13 +138,13 @@ def stranded(connection: Connection, limit: int) -> list[str]:
     """
     now = cast(schema.now(), BigInteger)
     abandoned = and_(
-        _O.state.in_([OperationState.RUNNING.value, OperationState.REVERTING.value]),
+        _O.state.in_([state.value for state in OWNED]),
         or_(_O.lease_expires_at.is_(None), schema.microseconds(_O.lease_expires_at) <= now),
     )
     overdue = and_(
         _O.state == OperationState.WAITING.value, schema.microseconds(_O.deadline) <= now
     )
-    query = select(*_key(schema.operations)).where(OPEN, or_(abandoned, overdue))
+    query = select(*_key(schema.operations)).where(or_(abandoned, overdue))
     # They are few, as all that is not settled: see operations.unsettled. A hand may have written
     # a time that is none.
     rows = connection.execute(query).all()
@@ -205,10 +205,12 @@ def count_of_volumes(connection: Connection, backend: str) -> int:
     return count(connection, schema.volumes, _LIVE, _V.backend == backend)
 
 
-def count_of_backend(connection: Connection, backend: str, states: Sequence[str]) -> int:
+def count_of_backend(
+    connection: Connection, backend: str, states: Iterable[OperationState]
+) -> int:
     """How many operations of a backend are in one of some states."""
     return sum(
-        count(connection, schema.operations, _O.state == state, _O.backend == backend)
+        count(connection, schema.operations, _O.state == state.value, _O.backend == backend)
         for state in states
     )
 
@@ -225,18 +227,15 @@ def _source(
     after: Key | None,
 ) -> _Source:
     """The next ones in the order of an index, whose first columns ``index`` names."""
-    columns = table.c
     conditions = [*index, *([] if after is None else [_before(table, after)])]
-    order = [columns.created_at.desc(), columns.id.desc()]
-    if table is schema.volumes:
-        order.insert(0, columns.deleted_at.desc())  # as in pages
+    newest_first = [column.desc() for column in order(table)]
     if not rest:
-        query = select(*_key(table)).where(*conditions).order_by(*order).limit(limit + 1)
+        query = select(*_key(table)).where(*conditions).order_by(*newest_first).limit(limit + 1)
         keys = [_as_key(row) for row in connection.execute(query)]
         return _Source(keys, keys[-1] if len(keys) > limit else None)
     met = and_(*rest).label("met")
-    examined = select(*_key(table), met).where(*conditions).order_by(*order).limit(EXAMINED)
-    rows = connection.execute(examined).all()
+    query = select(*_key(table), met).where(*conditions).order_by(*newest_first)
+    rows = connection.execute(query.limit(EXAMINED)).all()
     keys = [_as_key(row) for row in rows if row.met][: limit + 1]
     if len(keys) > limit:
         return _Source(keys, keys[-1])

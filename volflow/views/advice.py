@@ -27,9 +27,8 @@ def helps(found: Operation, now: datetime) -> Help | None:
         case OperationState.NEEDS_ATTENTION:
             return Help("", recover, ", once the backend answers or the host has logged out")
         case OperationState.QUEUED:
-            run = f"volflow conductor run --backend {shlex.quote(found.backend)}"
-            return Help("", run, ", where none lives")
-        case OperationState.WAITING if found.deadline is not None and found.deadline <= now:
+            return Help("", conducting(found.backend), ", where none lives")
+        case OperationState.WAITING if found.overdue_by(now):
             if found.kind is not OperationKind.ATTACH:
                 return Help("", recover, "")
             forced = f"volflow operation cancel {found.id} --force"
@@ -37,12 +36,16 @@ def helps(found: Operation, now: datetime) -> Help | None:
         case OperationState.WAITING:
             return Help("its caller's next call, or ", f"volflow operation cancel {found.id}", "")
         case OperationState.RUNNING | OperationState.REVERTING:
-            lease = found.lease_expires_at
-            if lease is None or lease <= now:
+            if found.abandoned_by(now):
                 return Help("", recover, ": its owner showed no life for its lease")
             return Help("", recover, ", if its owner is dead")
         case _:
             return None
+
+
+def conducting(*backends: str) -> str:
+    """The command that runs a conductor of some backends."""
+    return " ".join(["volflow conductor run", *(f"--backend {shlex.quote(b)}" for b in backends)])
 
 
 class Expected(NamedTuple):
@@ -89,9 +92,12 @@ def may_cancel(found: Operation) -> bool:
     return not found.settled and found.kind is not OperationKind.DELETE
 
 
+def drivers_to_cancel(found: Operation) -> list[str]:
+    """The backends whose drivers it takes: what is queued has changed the database alone."""
+    return [] if found.state is OperationState.QUEUED else [found.backend]
+
+
 def may_retry(standing: Standing) -> bool:
     """True where there is something to bring on that nobody runs now."""
-    found = standing.operation
-    if found.state is OperationState.WAITING and found.deadline is not None:
-        return found.deadline <= standing.now
-    return found.state is OperationState.NEEDS_ATTENTION or standing.abandoned
+    refused = standing.operation.state is OperationState.NEEDS_ATTENTION
+    return refused or standing.abandoned or standing.overdue

@@ -19,14 +19,14 @@ from volflow.models import (
     VolumeStatus,
 )
 
-OPEN = (
-    OperationState.NEEDS_ATTENTION,
-    OperationState.RUNNING,
-    OperationState.REVERTING,
-    OperationState.WAITING,
-    OperationState.QUEUED,
-)
-"""The states of what is not settled, the most urgent first."""
+OPEN = {
+    OperationState.NEEDS_ATTENTION: "Needs attention",
+    OperationState.RUNNING: "Runs now",
+    OperationState.REVERTING: "Is being undone",
+    OperationState.WAITING: "Waits for its caller",
+    OperationState.QUEUED: "Waits for a conductor",
+}
+"""The states of what is not settled and how they are told, the most urgent first."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,17 @@ def age(seconds: float) -> str:
     return f"{max(0, int(seconds))}s"
 
 
+def span(when: datetime, now: datetime) -> str:
+    """Write how far a time is away.
+
+    >>> now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    >>> span(now.replace(minute=1), now), span(now.replace(minute=9), now)
+    ('3m ago', 'in 5m')
+    """
+    seconds = (now - when).total_seconds()
+    return f"{age(seconds)} ago" if seconds >= 0 else f"in {age(-seconds)}"
+
+
 def took(seconds: float | None) -> str:
     """Write a duration.
 

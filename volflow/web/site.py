@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from volflow.views import words
-from volflow.views.advice import expects, helps, may_cancel, may_retry
+from volflow.views.advice import conducting, expects, helps, may_cancel, may_retry
 from volflow.web.access import Access
 from volflow.web.doors import Doors
 from volflow.web.feed import Feed
@@ -37,10 +37,11 @@ def _environment() -> Environment:
         "moment": words.moment,
         "quoted": shlex.quote,
         "took": words.took,
-        "span": span,
+        "span": words.span,
         "spoken": lambda state: str(state).replace("_", " "),
     }
     found.globals |= {
+        "conducting": conducting,
         "expects": expects,
         "helps": helps,
         "mark_of": mark_of,
@@ -48,17 +49,6 @@ def _environment() -> Environment:
         "may_retry": may_retry,
     }
     return found
-
-
-def span(when: datetime, now: datetime) -> str:
-    """Write how far a time is away.
-
-    >>> now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    >>> span(now.replace(minute=1), now), span(now.replace(minute=9), now)
-    ('3m ago', 'in 5m')
-    """
-    seconds = (now - when).total_seconds()
-    return f"{words.age(seconds)} ago" if seconds >= 0 else f"in {words.age(-seconds)}"
 
 
 @dataclass

@@ -23,7 +23,8 @@ from volflow.web.doors import Doors
 
 pytestmark = pytest.mark.xdist_group("web plans")
 
-SIZES = ((1000, 300), (4000, 1200))
+SIZES = ((3000, 300), (12000, 1200))
+"""Operations and volumes; the smaller one fills a page of each route, too."""
 EXAMINED = 100
 GROWTH = 1.25
 """Trees of indexes are a level deeper, and texts of numbers are longer."""

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from volflow.exceptions import InvalidInput
-from volflow.models import OperationState, Standing
+from volflow.models import Standing
+from volflow.views.advice import drivers_to_cancel
 from volflow.web import asked
 from volflow.web.site import Site, context, site_of
 
@@ -44,9 +45,7 @@ def _retry(site: Site, operation_id: str) -> str:
 
 def _cancel(site: Site, operation_id: str) -> str:
     found = _standing(site, operation_id).operation
-    # What is queued has changed the database alone, and needs no driver.
-    needed = [] if found.state is OperationState.QUEUED else [found.backend]
-    with site.doors.acting(needed) as manager:
+    with site.doors.acting(drivers_to_cancel(found)) as manager:
         manager.cancel_operation(context(), found.id)
     return found.id
 
@@ -71,7 +70,7 @@ def reconcile_asked(request: Request) -> Response:
     return site.page(
         request,
         "reconcile.html",
-        backends=[b.name for b in site.doors.reading.list_backends(context())],
+        backends=site.doors.reading.list_backend_names(context()),
         backend=given.get("backend"),
         repair=_flag(given, "repair"),
     )

@@ -40,7 +40,7 @@ def operations(request: Request) -> Response:
         given=given,
         states=list(OperationState),
         kinds=list(OperationKind),
-        backends=[b.name for b in manager.list_backends(context())],
+        backends=manager.list_backend_names(context()),
         watch="any",
     )
 

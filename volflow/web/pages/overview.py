@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from volflow.manager import VolumeManager
 from volflow.models import OperationState, Page, Standing
-from volflow.views.overview import look
+from volflow.views.overview import OPEN, look
 from volflow.web import asked
 from volflow.web.pages.session import entered
 from volflow.web.site import context, site_of
@@ -26,20 +26,10 @@ class Group:
     :ivar shown: those of a page that are told of neither as abandoned nor as overdue.
     """
 
-    key: str
     title: str
     state: OperationState
     page: Page[Standing]
     shown: list[Standing]
-
-
-_GROUPS = (
-    ("attention", "Needs attention", OperationState.NEEDS_ATTENTION),
-    ("running", "Runs now", OperationState.RUNNING),
-    ("reverting", "Is being undone", OperationState.REVERTING),
-    ("waiting", "Waits for its caller", OperationState.WAITING),
-    ("queued", "Waits for a conductor", OperationState.QUEUED),
-)
 
 
 def overview(request: Request) -> Response:
@@ -53,8 +43,8 @@ def overview(request: Request) -> Response:
         request,
         "overview.html",
         groups=[
-            Group(key, title, state, found.operations[state], found.going_on(state))
-            for key, title, state in _GROUPS
+            Group(title, state, found.operations[state], found.going_on(state))
+            for state, title in OPEN.items()
         ],
         abandoned=found.abandoned,
         overdue=found.overdue,

@@ -34,7 +34,7 @@ def volumes(request: Request) -> Response:
         page=page,
         given=given,
         statuses=list(VolumeStatus),
-        backends=[b.name for b in manager.list_backends(context())],
+        backends=manager.list_backend_names(context()),
         watch="any",
     )
 
