@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
 import statistics
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from sqlalchemy import func, select
 from tests.servers.postgresql import PostgresqlServer, running_server
 from tests.servers.process import running
 from tests.servers.zookeeper import JARS, ZookeeperServer
+from tests.soak.__main__ import require
 from volflow import RequestContext, VolumeManager
 from volflow.persistence import schema
 from volflow.testing import MemoryDriver
@@ -34,17 +34,10 @@ OPERATIONS = 100
 PROCESSES = (1, 2, 4)
 WORKERS = 2
 CONNECTOR = {"initiator": "iqn.2004-10.org.example:a", "host": "a"}
+show = partial(print, flush=True)
+
 CONTEXT = RequestContext(overwrite=False)
 PATIENCE_SECONDS = 300
-
-
-def require_binary(name: str, package: str, *places: Path) -> Path:
-    """Find a program, or say what is missing."""
-    found = next((str(place / name) for place in places if (place / name).exists()), None)
-    path = found or shutil.which(name)
-    if path is None:
-        raise SystemExit(f"{name} is missing: install {package}")
-    return Path(path)
 
 
 class Everywhere(MemoryDriver):
@@ -188,9 +181,9 @@ def main() -> None:
     """Measure, and print a table and one line of JSON."""
     with ExitStack() as stack:
         key_file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "volflow.key"
-        server = stack.enter_context(running_server(require_binary))
-        java = require_binary("java", "default-jre-headless")
-        setpriv = require_binary("setpriv", "util-linux")
+        server = stack.enter_context(running_server(require))
+        java = require("java", "default-jre-headless")
+        setpriv = require("setpriv", "util-linux")
         zookeeper = stack.enter_context(running(ZookeeperServer(java, setpriv, JARS)))
         path = zookeeper.url(zookeeper.create_path())
         medians, rates = {}, {}
@@ -211,12 +204,6 @@ def main() -> None:
             ratio = rate / rates["inline"]
             show(f"  {processes} conductors        {rate:8.1f}   {ratio:5.2f} times inline")
     show(json.dumps({"submit_to_start_p50_ms": medians, "attaches_per_second": rates}))
-
-
-def show(line: str) -> None:
-    """Print a line as soon as it is known."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

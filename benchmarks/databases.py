@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from tests.conftest import find_binary
 from tests.servers.postgresql import PostgresqlServer, running_server
 
 
@@ -82,11 +82,10 @@ def require_binary(name: str, package: str, *places: Path) -> Path:
 
     :raises MissingServer: it is not installed.
     """
-    found = next((str(place / name) for place in places if (place / name).exists()), None)
-    path = found or shutil.which(name)
-    if path is None:
+    found = find_binary(name, *places)
+    if found is None:
         raise MissingServer(f"{name} is not installed (Debian: {package})")
-    return Path(path)
+    return found
 
 
 def _children(parent: int) -> Iterator[int]:

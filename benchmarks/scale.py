@@ -9,23 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
 
+from benchmarks.databases import Databases, opened
 from tests.contract.test_scale import CALLS
 from tests.history import grow, use
-from tests.servers.postgresql import running_server
-from tests.soak.__main__ import require
 from volflow import RequestContext, VolumeManager
 from volflow.persistence import schema
 from volflow.testing import MemoryDriver
+
+show = partial(print, flush=True)
 
 CONTEXT = RequestContext(overwrite=False)
 VOLUMES, CYCLES = 3, 2
@@ -38,9 +38,14 @@ WARM_UP = 3
 class Side:
     """One of the two databases, open."""
 
-    def __init__(self, url: str, key_file: Path) -> None:
+    def __init__(self, databases: Databases, directory: Path) -> None:
+        directory.mkdir()
         self.manager = VolumeManager(
-            url, {"lab": MemoryDriver()}, board="sql:", key_file=key_file, recover=False
+            databases.create(directory),
+            {"lab": MemoryDriver()},
+            board="sql:",
+            key_file=directory / "key",
+            recover=False,
         )
         used = [use(self.manager, CONTEXT, CYCLES, not number) for number in range(VOLUMES)]
         self.volume = used[-1]
@@ -65,23 +70,11 @@ class Side:
         return (time.perf_counter() - began) * 1000
 
 
-@contextmanager
-def databases(kind: str) -> Iterator[tuple[str, str]]:
-    """Two of a kind."""
-    with ExitStack() as stack:
-        if kind == "sqlite":
-            directory = stack.enter_context(tempfile.TemporaryDirectory())
-            yield f"sqlite:///{directory}/few.db", f"sqlite:///{directory}/many.db"
-            return
-        server = stack.enter_context(running_server(require))
-        yield server.create_database(), server.create_database()
-
-
 def measure(kind: str, doublings: int, rounds: int) -> dict[str, Any]:
     """Ask both, and print a line a call."""
     found: dict[str, Any] = {}
-    with databases(kind) as urls, tempfile.TemporaryDirectory() as directory:
-        few, many = (Side(url, Path(directory) / f"{n}.key") for n, url in enumerate(urls))
+    with opened(kind) as databases, tempfile.TemporaryDirectory() as directory:
+        few, many = (Side(databases, Path(directory) / name) for name in ("few", "many"))
         many.grow(doublings)
         settle(many.manager)
         counts = few.count(), many.count()
@@ -107,12 +100,6 @@ def settle(manager: VolumeManager) -> None:
     with manager.database.session() as connection:
         connection.exec_driver_sql("ANALYZE")
         connection.commit()
-
-
-def show(line: str) -> None:
-    """Print a line as soon as it is known."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def main() -> None:

@@ -88,30 +88,29 @@ def _one(rows: int) -> None:
         raise RuntimeError(f"a statement that has to meet one row met {rows}")
 
 
+def _changing(statement: str) -> Callable[[Execute, str, Any], None]:
+    """A change of one row, found by the volume's id."""
+
+    def change(execute: Execute, volume_id: str, info: Any) -> None:
+        _one(execute(statement, {"volume": volume_id}))
+
+    return change
+
+
 def _volume(status: str, attach_status: str, seen: str) -> Callable[[Execute, str, Any], None]:
     """A conditional change of the volume's row."""
-    statement = (
+    return _changing(
         f"UPDATE volumes SET status = '{status}', attach_status = '{attach_status}' "  # noqa: S608
         f"WHERE id = :volume AND status = '{seen}'"
     )
 
-    def change(execute: Execute, volume_id: str, info: Any) -> None:
-        _one(execute(statement, {"volume": volume_id}))
-
-    return change
-
 
 def _attachment(attach_status: str, seen: str) -> Callable[[Execute, str, Any], None]:
     """A conditional change of the row of the volume's attachment."""
-    statement = (
+    return _changing(
         f"UPDATE attachments SET attach_status = '{attach_status}' "  # noqa: S608
         f"WHERE volume_id = :volume AND attach_status = '{seen}'"
     )
-
-    def change(execute: Execute, volume_id: str, info: Any) -> None:
-        _one(execute(statement, {"volume": volume_id}))
-
-    return change
 
 
 def _insert_attachment(execute: Execute, volume_id: str, info: Any) -> None:
